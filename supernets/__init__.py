@@ -1,0 +1,1 @@
+"""What can be built, and with which weights: search spaces, blocks, counts; torch only in `networks`, `training`, `export`."""

@@ -1,0 +1,154 @@
+"""BlockSpec: one block of a network with its shapes filled in, the vocabulary every room shares.
+
+Sides are feature-map sides in pixels (maps are square), channels are counts. A block's `key` says what it computes;
+its `name` says where it stands, and takes no part in equality: two places that compute the same are one measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+# conv_bn: convolution + batch norm + activation; conv: the same without norm and bias; pool: mean over the map;
+# mbconv: 1x1 expand (absent where mid = in), depthwise, squeeze-and-excitation, 1x1 project; linear: with bias.
+OPERATORS = ("conv_bn", "conv", "mbconv", "pool", "linear")
+ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid")
+
+
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """Return the multiple of `divisor` nearest to `channels`, never under `divisor` nor under 90 % of `channels`.
+
+    The MobileNet family rounds every width this way: 19.2 becomes 24, since 16 would lose more than a tenth.
+    """
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """One convolution (or, in operator `linear`, one matrix product) of a block, with what follows it at once.
+
+    `name` is the prefix of its tensors: `<name>.weight` (out, in / groups, k, k), `<name>.bias` (out,) where `bias`,
+    `<name>.bn.*` (out,) where `norm`.
+    """
+
+    name: str
+    input_side: int
+    in_channels: int
+    out_channels: int
+    kernel_size: int
+    stride: int
+    groups: int
+    norm: bool
+    bias: bool
+    activation: str
+
+    @property
+    def output_side(self) -> int:
+        """Side of the result under symmetric padding by half the kernel."""
+        return (self.input_side - 1) // self.stride + 1
+
+    @property
+    def padding(self) -> int:
+        """Pixels of zero on each border."""
+        return self.kernel_size // 2
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the weight: (out, in / groups, kernel, kernel)."""
+        return (self.out_channels, self.in_channels // self.groups, self.kernel_size, self.kernel_size)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSpec:
+    """One block: operator, shapes and details; everything that decides its computation, and its place's name.
+
+    Raises:
+        ValueError: a field is out of range, or fields contradict each other.
+    """
+
+    operator: str
+    input_side: int
+    in_channels: int
+    out_channels: int
+    mid_channels: int = 0  # width between expand and project; 0 for operators without one
+    kernel_size: int = 1
+    stride: int = 1
+    se_channels: int = 0  # inner width of squeeze-and-excitation; 0 = none
+    activation: str = "none"
+    residual: bool = False
+    groups: int = 1  # of the operator's spatial convolution; mbconv's depthwise one always has one a channel
+    name: str = field(default="block", compare=False)
+
+    _FLAGS: ClassVar[tuple[str, ...]] = ("input_side", "in_channels", "out_channels", "kernel_size", "stride", "groups")
+
+    def __post_init__(self) -> None:
+        if self.operator not in OPERATORS:
+            raise ValueError(f"operator {self.operator!r} of block {self.name!r} is unknown; expected one of {', '.join(OPERATORS)}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation {self.activation!r} of block {self.name!r} is unknown; expected one of {', '.join(ACTIVATIONS)}")
+        for flag in self._FLAGS:
+            if getattr(self, flag) < 1:
+                raise ValueError(f"{flag} of block {self.name!r} is {getattr(self, flag)}; expected at least 1")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size of block {self.name!r} is {self.kernel_size}; expected an odd number")
+        if (self.operator == "mbconv") != (self.mid_channels > 0):
+            raise ValueError(f"mid_channels of {self.operator} block {self.name!r} is {self.mid_channels}; only mbconv has it, and needs it")
+        if self.residual and (self.stride != 1 or self.in_channels != self.out_channels):
+            raise ValueError(f"block {self.name!r} cannot be residual: stride {self.stride}, {self.in_channels} to {self.out_channels} channels")
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(f"groups of block {self.name!r} is {self.groups}; it must divide {self.in_channels} and {self.out_channels} channels")
+
+    @property
+    def key(self) -> str:
+        """The block's identity in a latency table: all that decides its computation, and not its place."""
+        return (
+            f"{self.operator}-s{self.input_side}-i{self.in_channels}-m{self.mid_channels}-o{self.out_channels}"
+            f"-k{self.kernel_size}-t{self.stride}-se{self.se_channels}-{self.activation}-r{int(self.residual)}-g{self.groups}"
+        )
+
+    @property
+    def output_side(self) -> int:
+        """Side of the block's result."""
+        return 1 if self.operator == "pool" else (self.input_side - 1) // self.stride + 1
+
+    def convolutions(self) -> Iterator[Convolution]:
+        """Yield the block's convolutions in order of execution; no other code computes their shapes."""
+        if self.operator == "mbconv":
+            yield from self._mbconv_convolutions()
+        elif self.operator != "pool":
+            norm, bias = self.operator == "conv_bn", self.operator == "linear"
+            yield self._convolution("conv", self.input_side, self.in_channels, self.out_channels, norm=norm, bias=bias, activation=self.activation,
+                                    kernel_size=self.kernel_size, stride=self.stride, groups=self.groups)  # fmt: skip
+
+    def _mbconv_convolutions(self) -> Iterator[Convolution]:
+        mid, side = self.mid_channels, self.output_side
+        if mid != self.in_channels:
+            yield self._convolution("expand", self.input_side, self.in_channels, mid, norm=True, activation=self.activation)
+        yield self._convolution("depthwise", self.input_side, mid, mid, norm=True, activation=self.activation,
+                                kernel_size=self.kernel_size, stride=self.stride, groups=mid)  # fmt: skip
+        if self.se_channels:
+            yield self._convolution("se_reduce", 1, mid, self.se_channels, bias=True, activation="relu")
+            yield self._convolution("se_expand", 1, self.se_channels, mid, bias=True, activation="h_sigmoid")
+        yield self._convolution("project", side, mid, self.out_channels, norm=True, activation="none")
+
+    def _convolution(self, part: str, input_side: int, in_channels: int, out_channels: int, *, activation: str, kernel_size: int = 1,
+                     stride: int = 1, groups: int = 1, norm: bool = False, bias: bool = False) -> Convolution:  # fmt: skip
+        return Convolution(f"{self.name}.{part}", input_side, in_channels, out_channels, kernel_size, stride, groups, norm, bias, activation)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-serialisable mapping."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> BlockSpec:
+        """Return the block that `to_dict` described.
+
+        Raises:
+            ValueError: an unknown field, or a value `BlockSpec` refuses.
+        """
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise ValueError(f"a block has no field {', '.join(unknown)}; known fields: {', '.join(f.name for f in fields(cls))}")
+        return cls(**values)

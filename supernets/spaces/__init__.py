@@ -1,0 +1,113 @@
+"""The search spaces by name. A name may carry options: `ofa-mobilenetv3-tiny:image_channels=3,classes=37`.
+
+Options: `resolutions` (`128:224:4` or `20/24/32`), `image_channels` (1 or 3), `classes`. A space's own name holds the
+options that differ from its table, in this order, so equal spaces have equal names wherever a name is stored.
+Further spaces come through the entry-point group `elastic_latency.spaces`: name → function(options) → SearchSpace.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+from supernets.space import SearchSpace
+
+ENTRY_POINT_GROUP = "elastic_latency.spaces"
+SPACES = {
+    "ofa-mobilenetv3-w1.0": "supernets.spaces.ofa_mobilenetv3:w1_0",
+    "ofa-mobilenetv3-w1.2": "supernets.spaces.ofa_mobilenetv3:w1_2",
+    "ofa-mobilenetv3-tiny": "supernets.spaces.ofa_mobilenetv3:tiny",
+}
+
+
+class UnknownSpaceError(KeyError):
+    """No space has that name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class SpaceOptions:
+    """What a user may change of a space's table; None keeps the table's own value.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    resolutions: tuple[int, ...] | None = None
+    image_channels: int | None = None
+    classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.image_channels not in (None, 1, 3):
+            raise ValueError(f"image_channels is {self.image_channels}; expected 1 (grey) or 3 (colour)")
+        if self.classes is not None and self.classes < 2:
+            raise ValueError(f"classes is {self.classes}; expected at least 2")
+        if self.resolutions is not None and not self.resolutions:
+            raise ValueError("resolutions is empty; expected at least one, such as 128:224:4")
+
+
+def parse_resolutions(text: str) -> tuple[int, ...]:
+    """Return the sides in `160`, `128/160/224` (or with commas) or `128:224:4` (last included).
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    try:
+        if ":" in text:
+            first, last, *step = (int(part) for part in text.split(":"))
+            if len(step) > 1 or (step and step[0] < 1) or last < first:
+                raise ValueError
+            return tuple(range(first, last + 1, *(step or [4])))
+        return tuple(sorted({int(part) for part in text.replace(",", "/").split("/")}))
+    except ValueError:
+        raise ValueError(f"resolutions are given as {text!r}; expected 128:224:4 (first:last:step), 160/192/224, or 160") from None
+
+
+def parse_name(name: str) -> tuple[str, SpaceOptions]:
+    """Return the bare name and the options of a space's name.
+
+    Raises:
+        ValueError: an unknown option or a value it refuses.
+    """
+    bare, _, text = name.partition(":")
+    given: dict[str, object] = {}
+    for part in filter(None, text.split(",")):
+        option, _, value = part.partition("=")
+        if option == "resolutions":
+            given[option] = parse_resolutions(value)
+        elif option in ("image_channels", "classes") and value.isascii() and value.isdigit():
+            given[option] = int(value)
+        else:
+            raise ValueError(f"option {part!r} of space {name!r} is not understood; expected resolutions=128:224:4, image_channels=3 or classes=37")
+    return bare, SpaceOptions(**given)  # type: ignore[arg-type]
+
+
+def names() -> list[str]:
+    """Return the names of all spaces, built in and from entry points."""
+    return sorted({*SPACES, *(point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP))})
+
+
+def space(name: str) -> SearchSpace:
+    """Return the search space of this name.
+
+    Raises:
+        UnknownSpaceError: no space has that name.
+        ValueError: an option is not understood.
+    """
+    bare, options = parse_name(name)
+    return _maker(bare)(options)
+
+
+def _maker(bare: str) -> Callable[[SpaceOptions], SearchSpace]:
+    if bare in SPACES:
+        module, _, function = SPACES[bare].partition(":")
+        maker: Callable[[SpaceOptions], SearchSpace] = getattr(importlib.import_module(module), function)
+        return maker
+    for point in metadata.entry_points(group=ENTRY_POINT_GROUP, name=bare):
+        loaded: Callable[[SpaceOptions], SearchSpace] = point.load()
+        return loaded
+    raise UnknownSpaceError(f"unknown space {bare!r}; known spaces: {', '.join(names())}")
