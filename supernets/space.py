@@ -331,4 +331,3 @@ def unique_rows(population: Population) -> Population:
     rows = np.ascontiguousarray(population).view(np.dtype((np.void, population.shape[1]))).ravel()
     _, first = np.unique(rows, return_index=True)
     return population[np.sort(first)]
-

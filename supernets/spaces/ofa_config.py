@@ -40,8 +40,10 @@ def to_ofa_config(space: SearchSpace, architecture: Architecture, dialect: str =
     """
     if dialect not in ("tutorial", "package"):
         raise ValueError(f"dialect is {dialect!r}; expected 'tutorial' (ks, e, d, r, wid) or 'package' (ks, e, d, image_size)")
+    largest = {choice.name: choice.values[-1] for choice in space.choices}
+    shown = {name: largest[name] if value is None else value for name, value in architecture.values.items()}
     lists = {
-        key: [choice.values[-1] if architecture[choice.name] is None else architecture[choice.name] for choice in space.choices if choice.kind == kind]
+        key: [shown[choice.name] for choice in space.choices if choice.kind == kind]
         for key, kind in (("ks", "kernel_size"), ("e", "expand_ratio"), ("d", "depth"))
     }
     side = architecture["resolution"]

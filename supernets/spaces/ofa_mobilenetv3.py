@@ -125,7 +125,9 @@ def _choices(table: Table) -> tuple[Choice, ...]:
 
 
 def _block_choices(table: Table) -> dict[str, tuple[str, ...]]:
-    places = {name: ("resolution",) for name in ("stem", "first_block", "final_expand", "pool", "feature_mix", "classifier")}
+    places: dict[str, tuple[str, ...]] = {
+        name: ("resolution",) for name in ("stem", "first_block", "final_expand", "pool", "feature_mix", "classifier")
+    }
     for s in range(1, len(table.stages) + 1):
         for b in range(max(DEPTHS)):
             place = f"stage{s}.block{b}"
