@@ -1,0 +1,228 @@
+"""TFLite flatbuffers written straight from BlockSpecs: NHWC float32, the batch fixed, through the schema's object classes.
+
+Decided here, so that the XNNPACK delegate takes a graph as one partition and LiteRT's results are torch's:
+RELU and RELU6 are fused into what they follow; h_swish is HARD_SWISH, h_sigmoid is ADD 3 (fused RELU6) and MUL 1/6;
+symmetric padding is SAME where that pads alike, else PAD + VALID; one group a channel is DEPTHWISE_CONV_2D, other groups are
+CONV_2D with a narrower filter, which the runtime reads as groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from supernets.blocks import BlockSpec, Convolution
+from supernets.export.weights import Array, checked
+from supernets.walk import run_blocks
+
+SCHEMA_VERSION = 3
+FILE_IDENTIFIER = b"TFL3"
+BUFFER_ALIGNMENT_BYTES = 16  # of each constant, counted from the start of the file
+DESCRIPTION = "elastic-latency"
+
+SPATIAL_AXES = np.array([1, 2], np.int32)  # of NHWC
+GROUPED_CONVOLUTION_VERSION = 6  # of CONV_2D, the first that allows groups; every other operator here is of version 1
+
+_FUSED = {"relu": "RELU", "relu6": "RELU6"}
+
+
+def tflite_model(blocks: Sequence[BlockSpec], weights: Mapping[str, np.ndarray[Any, Any]], batch: int = 1) -> bytes:
+    """Return the blocks as a TFLite file, the same bytes for the same blocks and folded weights.
+
+    Its input is "input" (batch, side, side, channels), its output "output": (batch, side, side, channels), or (batch,
+    channels) after a linear block.
+
+    Raises:
+        ImportError: the package ai-edge-litert is not installed.
+        ValueError: the blocks make no graph, or a tensor is missing or misshapen.
+    """
+    schema = _schema()
+    operations = _TfliteOperations(schema, checked(blocks, weights, batch))
+    first = blocks[0]
+    source = operations.tensor("input", (batch, first.input_side, first.input_side, first.in_channels))
+    result = run_blocks(blocks, source, operations)
+    operations.tensors[result].name = "output"
+    return _packed(schema, operations, source, result)
+
+
+def _schema() -> Any:
+    try:
+        from ai_edge_litert import schema_py_generated
+    except ImportError as error:
+        message = "writing TFLite graphs needs the package 'ai-edge-litert'; install it with pip install 'elastic-latency[litert]'"
+        raise ImportError(message) from error
+    return schema_py_generated
+
+
+def _packed(schema: Any, operations: _TfliteOperations, source: int, result: int) -> bytes:
+    """Return the flatbuffer of a graph."""
+    import flatbuffers  # comes with ai-edge-litert
+
+    subgraph = schema.SubGraphT(name="main", tensors=operations.tensors, operators=operations.operators, inputs=[source], outputs=[result])
+    model = schema.ModelT(
+        version=SCHEMA_VERSION, description=DESCRIPTION, operatorCodes=operations.operator_codes, subgraphs=[subgraph], buffers=operations.buffers
+    )
+    constant_bytes = sum(len(buffer.data) for buffer in operations.buffers)
+    builder = flatbuffers.Builder(constant_bytes + 1024 * (len(operations.tensors) + len(operations.operators)))  # enough: growing copies all
+    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+@dataclass(frozen=True)
+class _Buffer:
+    """A constant's bytes; packs itself where the schema's own class would, aligned as the format asks (that class does not)."""
+
+    schema: Any
+    data: np.ndarray[Any, np.dtype[np.uint8]]
+
+    def Pack(self, builder: Any) -> int:  # the name the schema's classes call
+        """Write the bytes and the table that holds them; returns the table's offset."""
+        if self.data.size:
+            builder.Prep(BUFFER_ALIGNMENT_BYTES, self.data.size)
+            data = builder.CreateNumpyVector(self.data)
+        self.schema.BufferStart(builder)
+        if self.data.size:
+            self.schema.BufferAddData(builder, data)
+        table: int = self.schema.BufferEnd(builder)
+        return table
+
+
+class _TfliteOperations:
+    """`supernets.walk.Operations` on tensor indices; collects the parts of a model."""
+
+    def __init__(self, schema: Any, weights: Mapping[str, Array]) -> None:
+        self.tensors: list[Any] = []
+        self.operators: list[Any] = []
+        self.operator_codes: list[Any] = []
+        self.buffers = [_Buffer(schema, np.empty(0, np.uint8))]  # the first is the empty one of tensors that are computed
+        self._schema = schema
+        self._weights = weights
+        self._constants: dict[str, int] = {}
+        self._codes: dict[tuple[str, int], int] = {}
+
+    def convolution(self, x: int, convolution: Convolution) -> int:
+        """CONV_2D or DEPTHWISE_CONV_2D, after PAD where SAME would pad otherwise, and before what cannot be fused."""
+        schema, batch = self._schema, self._shape(x)[0]
+        x, padding = self._padded(x, convolution)
+        options: dict[str, Any] = {"padding": padding, "strideH": convolution.stride, "strideW": convolution.stride}
+        options["fusedActivationFunction"] = self._fused(convolution.activation)
+        inputs = [x, self._filter(convolution), self._bias(convolution)]
+        shape = (batch, convolution.output_side, convolution.output_side, convolution.out_channels)
+        if _is_depthwise(convolution):
+            options["depthMultiplier"] = convolution.out_channels // convolution.in_channels
+            y = self._operator("DEPTHWISE_CONV_2D", inputs, shape, schema.DepthwiseConv2DOptionsT(**options))
+        else:
+            version = 1 if convolution.groups == 1 else GROUPED_CONVOLUTION_VERSION
+            y = self._operator("CONV_2D", inputs, shape, schema.Conv2DOptionsT(**options), version)
+        return self._activation(y, convolution.activation)
+
+    def linear(self, x: int, convolution: Convolution) -> int:
+        """FULLY_CONNECTED, which flattens by itself."""
+        weight = self._weights[f"{convolution.name}.weight"].reshape(convolution.out_channels, convolution.in_channels)
+        inputs = [x, self._constant(f"{convolution.name}.weight", weight), self._bias(convolution)]
+        return self._operator("FULLY_CONNECTED", inputs, (self._shape(x)[0], convolution.out_channels), self._schema.FullyConnectedOptionsT())
+
+    def mean(self, x: int) -> int:
+        """MEAN over the map, which keeps its dimensions."""
+        batch, _, _, channels = self._shape(x)
+        inputs = [x, self._constant("mean.axes", SPATIAL_AXES)]
+        return self._operator("MEAN", inputs, (batch, 1, 1, channels), self._schema.ReducerOptionsT(keepDims=True))
+
+    def multiply(self, x: int, gate: int) -> int:
+        """MUL, broadcast over the map."""
+        return self._operator("MUL", [x, gate], self._shape(x), self._schema.MulOptionsT())
+
+    def add(self, x: int, y: int) -> int:
+        """ADD."""
+        return self._operator("ADD", [x, y], self._shape(x), self._schema.AddOptionsT())
+
+    def tensor(self, name: str, shape: tuple[int, ...], data: np.ndarray[Any, Any] | None = None) -> int:
+        """Return the index of a new tensor, constant where there is data."""
+        buffer = 0
+        if data is not None:
+            buffer = len(self.buffers)
+            little_endian = np.ascontiguousarray(data, data.dtype.newbyteorder("<"))
+            self.buffers.append(_Buffer(self._schema, little_endian.reshape(-1).view(np.uint8)))
+        kind = self._schema.TensorType.INT32 if data is not None and data.dtype == np.int32 else self._schema.TensorType.FLOAT32
+        self.tensors.append(self._schema.TensorT(name=name, shape=list(shape), type=kind, buffer=buffer))
+        return len(self.tensors) - 1
+
+    def _activation(self, x: int, activation: str) -> int:
+        """Return the activated map; fused activations and none have been dealt with."""
+        schema = self._schema
+        if activation == "h_swish":
+            return self._operator("HARD_SWISH", [x], self._shape(x), schema.HardSwishOptionsT())
+        if activation == "h_sigmoid":
+            raised = schema.AddOptionsT(fusedActivationFunction=self._fused("relu6"))
+            x = self._operator("ADD", [x, self._constant("h_sigmoid.shift", np.array(3, np.float32))], self._shape(x), raised)
+            sixth = self._constant("h_sigmoid.scale", np.array(1 / 6, np.float32))
+            return self._operator("MUL", [x, sixth], self._shape(x), schema.MulOptionsT())
+        return x
+
+    def _fused(self, activation: str) -> int:
+        kind: int = getattr(self._schema.ActivationFunctionType, _FUSED.get(activation, "NONE"))
+        return kind
+
+    def _padded(self, x: int, convolution: Convolution) -> tuple[int, int]:
+        """Return the input to convolve and how: itself and SAME, or the padded map and VALID."""
+        before, after = _symmetric_padding(convolution)
+        if before == (before + after) // 2:
+            return x, self._schema.Padding.SAME
+        amounts = np.array([[0, 0], [before, after], [before, after], [0, 0]], np.int32)
+        batch, side, _, channels = self._shape(x)
+        side += before + after
+        inputs = [x, self._constant(f"pad.{before}.{after}", amounts)]
+        return self._operator("PAD", inputs, (batch, side, side, channels), self._schema.PadOptionsT()), self._schema.Padding.VALID
+
+    def _filter(self, convolution: Convolution) -> int:
+        """Return the weight as TFLite lays it out: (out, k, k, in / groups), of depthwise convolutions (1, k, k, out)."""
+        name = f"{convolution.name}.weight"
+        return self._constant(name, self._weights[name].transpose((1, 2, 3, 0) if _is_depthwise(convolution) else (0, 2, 3, 1)))
+
+    def _bias(self, convolution: Convolution) -> int:
+        """Return the bias, zeros where the convolution has none: LiteRT refuses a float CONV_2D without one."""
+        name = f"{convolution.name}.bias"
+        if name in self._weights:
+            return self._constant(name, self._weights[name])
+        return self._constant(f"zeros.{convolution.out_channels}", np.zeros(convolution.out_channels, np.float32))
+
+    def _constant(self, name: str, value: np.ndarray[Any, Any]) -> int:
+        """Return the index of a constant, made at its first use: blocks of one name share their tensors."""
+        if name not in self._constants:
+            self._constants[name] = self.tensor(name, value.shape, value)
+        return self._constants[name]
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        return tuple(self.tensors[index].shape)
+
+    def _operator(self, operator: str, inputs: list[int], shape: tuple[int, ...], options: Any, version: int = 1) -> int:
+        """Return the index of the operator's result, a new tensor of this shape."""
+        output = self.tensor(f"{operator.lower()}_{len(self.operators)}", shape)
+        kind = getattr(self._schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        code = self._code(operator, version)
+        self.operators.append(
+            self._schema.OperatorT(opcodeIndex=code, inputs=inputs, outputs=[output], builtinOptionsType=kind, builtinOptions=options)
+        )
+        return output
+
+    def _code(self, operator: str, version: int) -> int:
+        """Return the operator's index in the table of codes; readers of old schemas look at the deprecated field."""
+        if (operator, version) not in self._codes:
+            self._codes[operator, version] = len(self.operator_codes)
+            code = getattr(self._schema.BuiltinOperator, operator)
+            self.operator_codes.append(self._schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=code, version=version))
+        return self._codes[operator, version]
+
+
+def _is_depthwise(convolution: Convolution) -> bool:
+    return convolution.groups == convolution.in_channels > 1
+
+
+def _symmetric_padding(convolution: Convolution) -> tuple[int, int]:
+    """Return the zeros before and after the map that symmetric padding gives the kernel to read (SAME puts half of their sum before)."""
+    before = convolution.padding
+    read = (convolution.output_side - 1) * convolution.stride + convolution.kernel_size
+    return before, max(0, read - convolution.input_side - before)

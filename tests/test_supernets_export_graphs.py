@@ -1,0 +1,318 @@
+"""ONNX and TFLite graphs against PyTorch: the reference here is written apart from the walk, in float64, with norms unfolded."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from supernets.blocks import BlockSpec
+from supernets.counts import block_tensors, macs
+from supernets.export.onnx_graph import onnx_model
+from supernets.export.tflite_graph import tflite_model
+from supernets.export.weights import fold, folded_shapes, random_folded_weights
+from supernets.places import distinct_blocks
+from supernets.spaces import space
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+functional = torch.nn.functional
+
+pytestmark = pytest.mark.torch
+ROOT = Path(__file__).parents[1]
+TOLERANCE = 1e-5  # of the largest value of the output
+NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
+
+ACTIVATIONS = {
+    "none": lambda x: x,
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+    "h_swish": lambda x: x * functional.relu6(x + 3) / 6,
+    "h_sigmoid": lambda x: functional.relu6(x + 3) / 6,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Keep PyTorch to one thread: these maps are too small for more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def random_state(blocks: Iterable[BlockSpec], seed: int = 0) -> dict[str, np.ndarray]:
+    """Return unfolded tensors with random norms, and one that no block names."""
+    rng = np.random.default_rng(seed)
+    state = {"unused": np.zeros(3, np.float32)}
+    for block in blocks:
+        for name, shape in block_tensors(block).items():
+            if name.endswith(".bn.weight"):
+                state[name] = rng.uniform(0.5, 1, shape)  # below 1 on average: in a deep network maps keep their scale
+                state[name.replace("weight", "running_mean")] = rng.normal(0, 0.2, shape)
+                state[name.replace("weight", "running_var")] = rng.uniform(0.5, 2, shape)
+            else:
+                state[name] = rng.normal(0, 0.2 if len(shape) == 1 else math.sqrt(2 / math.prod(shape[1:])), shape)
+    return {name: value.astype(np.float32) for name, value in state.items()}
+
+
+def random_images(block: BlockSpec, batch: int = 1) -> np.ndarray:
+    shape = (batch, block.in_channels, block.input_side, block.input_side)
+    return np.random.default_rng(7).standard_normal(shape, dtype=np.float32)
+
+
+def reference(blocks: Iterable[BlockSpec], state: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
+    tensors = {name: torch.from_numpy(value).double() for name, value in state.items()}
+    x = torch.from_numpy(images).double()
+
+    def convolved(x: Any, name: str, activation: str, stride: int = 1, groups: int = 1) -> Any:
+        weight = tensors[f"{name}.weight"]
+        x = functional.conv2d(x, weight, tensors.get(f"{name}.bias"), stride, weight.shape[-1] // 2, groups=groups)
+        if f"{name}.bn.weight" in tensors:
+            gamma, beta, mean, var = (tensors[f"{name}.bn.{part}"] for part in NORM_PARTS)
+            x = functional.batch_norm(x, mean, var, gamma, beta, eps=1e-5)
+        return ACTIVATIONS[activation](x)
+
+    for block in blocks:
+        name, before = block.name, x
+        if block.operator == "pool":
+            x = functional.adaptive_avg_pool2d(x, 1)
+        elif block.operator == "linear":
+            x = functional.linear(x.flatten(1), tensors[f"{name}.conv.weight"].flatten(1), tensors[f"{name}.conv.bias"])
+        elif block.operator != "mbconv":
+            x = convolved(x, f"{name}.conv", block.activation, block.stride, block.groups)
+        else:
+            if block.mid_channels != block.in_channels:
+                x = convolved(x, f"{name}.expand", block.activation)
+            x = convolved(x, f"{name}.depthwise", block.activation, block.stride, block.mid_channels)
+            if block.se_channels:
+                squeezed = convolved(functional.adaptive_avg_pool2d(x, 1), f"{name}.se_reduce", "relu")
+                x = x * convolved(squeezed, f"{name}.se_expand", "h_sigmoid")
+            x = convolved(x, f"{name}.project", "none")
+        x = x + before if block.residual else x
+    return x.numpy()
+
+
+def run_onnx(model: bytes, images: np.ndarray) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session.run(["output"], {"input": images})[0]
+
+
+def run_litert(model: bytes, images: np.ndarray) -> np.ndarray:
+    """Return the output as NCHW, after checking that XNNPACK runs the graph as one partition."""
+    runner = interpreter.Interpreter(model_content=model, num_threads=1)
+    runner.allocate_tensors()
+    (source,), (result,) = runner.get_input_details(), runner.get_output_details()
+    assert (source["name"], result["name"]) == ("input", "output")
+    delegates = [node for node in runner._get_ops_details() if node["op_name"] == "DELEGATE"]
+    # A node left out at either end would stand between the delegate and the graph's border, one in the middle would make two delegates.
+    assert len(delegates) == 1
+    assert source["index"] in delegates[0]["inputs"]
+    assert list(delegates[0]["outputs"]) == [result["index"]]
+    runner.set_tensor(source["index"], np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+    runner.invoke()
+    output = runner.get_tensor(result["index"])
+    return output.transpose(0, 3, 1, 2) if output.ndim == 4 else output
+
+
+def assert_both_agree(blocks: Sequence[BlockSpec], batch: int = 1) -> None:
+    state, images = random_state(blocks), random_images(blocks[0], batch)
+    expected = reference(blocks, state, images)
+    weights = fold(state, blocks)
+    graph = onnx_model(blocks, weights, batch)
+    onnx.checker.check_model(graph, full_check=True)
+    for output in (run_onnx(graph, images), run_litert(tflite_model(blocks, weights, batch), images)):
+        assert output.shape == expected.shape
+        assert np.abs(output - expected).max() <= TOLERANCE * np.abs(expected).max(), [block.key for block in blocks]
+
+
+def operators(model: bytes) -> Counter[str]:
+    """Return how often a TFLite file uses each operator, read back through the schema."""
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    parsed = schema.ModelT.InitFromPackedBuf(model)
+    return Counter(names[parsed.operatorCodes[operator.opcodeIndex].builtinCode] for operator in parsed.subgraphs[0].operators)
+
+
+def kind(block: BlockSpec) -> str:
+    flags = {
+        "se": block.se_channels,
+        "expands": block.mid_channels > block.in_channels,
+        "residual": block.residual,
+        "odd": block.input_side % 2,
+        "grey": block.in_channels == 1,
+    }
+    return "-".join([block.operator, f"k{block.kernel_size}", f"s{block.stride}", block.activation, *(flag for flag in flags if flags[flag])])
+
+
+def kinds(space_name: str) -> dict[str, list[BlockSpec]]:
+    found: dict[str, list[BlockSpec]] = {}
+    for block in sorted(distinct_blocks(space(space_name)), key=lambda block: macs([block])):
+        found.setdefault(f"{space_name}-{kind(block)}", []).append(block)
+    return found
+
+
+# every block of the tiny space and its colour stem; of w1.2 the cheapest of each kind
+BY_KIND = kinds("ofa-mobilenetv3-tiny")
+BY_KIND |= {name: blocks for name, blocks in kinds("ofa-mobilenetv3-tiny:image_channels=3").items() if blocks[0].in_channels == 3}
+BY_KIND |= {name: blocks[:1] for name, blocks in kinds("ofa-mobilenetv3-w1.2").items()}
+
+
+@pytest.mark.parametrize("name", BY_KIND)
+def test_graphs_of_every_kind_of_block_compute_what_torch_computes(name: str) -> None:
+    for block in BY_KIND[name]:
+        assert_both_agree([block])
+
+
+OTHERS = [
+    BlockSpec("conv_bn", 9, 16, 32, kernel_size=3, groups=4, activation="relu6"),
+    BlockSpec("conv_bn", 10, 16, 32, kernel_size=5, stride=2, groups=16, activation="h_sigmoid"),  # depthwise with two results a channel
+    BlockSpec("conv_bn", 7, 8, 8, kernel_size=3, groups=2, activation="h_swish", residual=True),
+    BlockSpec("conv", 8, 3, 8, kernel_size=7, stride=2, activation="relu6"),
+    BlockSpec("mbconv", 2, 8, 8, 24, kernel_size=7, se_channels=8, activation="relu6", residual=True),  # kernel wider than the map
+    BlockSpec("mbconv", 12, 8, 16, 24, kernel_size=5, stride=2, se_channels=8, activation="h_sigmoid"),
+    BlockSpec("conv_bn", 1, 4, 4, kernel_size=3, activation="none"),
+    BlockSpec("mbconv", 5, 1, 1, 1, kernel_size=3, activation="relu", residual=True),  # a depthwise convolution of a single channel
+]
+
+
+@pytest.mark.parametrize("block", OTHERS, ids=lambda block: block.key)
+def test_graphs_of_blocks_that_no_space_here_has_compute_what_torch_computes(block: BlockSpec) -> None:
+    assert_both_agree([block], batch=2)
+
+
+NETWORKS = [("ofa-mobilenetv3-tiny", 2), ("ofa-mobilenetv3-tiny:image_channels=3,classes=37", 1), ("ofa-mobilenetv3-w1.2", 1)]
+
+
+@pytest.mark.parametrize(("name", "batch"), NETWORKS)
+@pytest.mark.parametrize("which", ["smallest", "largest", "sampled"])
+def test_graphs_of_whole_networks_compute_what_torch_computes(name: str, batch: int, which: str) -> None:
+    searched = space(name)
+    architecture = searched.sample(np.random.default_rng(3)) if which == "sampled" else getattr(searched, which)()
+    assert_both_agree(searched.blocks(architecture), batch)
+
+
+def test_blocks_repeated_in_a_chain_share_their_constants() -> None:
+    block = BlockSpec("mbconv", 6, 8, 8, 24, kernel_size=3, activation="relu", residual=True)
+    assert_both_agree([block] * 3)
+    weights = random_folded_weights([block])
+    for write in (onnx_model, tflite_model):
+        assert len(write([block] * 3, weights)) < len(write([block], weights)) + 4 * sum(weight.size for weight in weights.values())
+
+
+def test_a_chain_of_linear_blocks_is_a_graph() -> None:
+    assert_both_agree([BlockSpec("linear", 1, 12, 7, name="first"), BlockSpec("linear", 1, 7, 5, name="second")], batch=3)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_tflite_pads_apart_exactly_where_its_own_same_padding_is_not_symmetric(kernel_size: int, stride: int) -> None:
+    for side in range(1, 12):
+        block = BlockSpec("conv_bn", side, 2, 3, kernel_size=kernel_size, stride=stride, activation="relu")
+        same_before = max((math.ceil(side / stride) - 1) * stride + kernel_size - side, 0) // 2
+        assert_both_agree([block])
+        graph = tflite_model([block], random_folded_weights([block]))
+        assert operators(graph) == ({"CONV_2D": 1} if same_before == kernel_size // 2 else {"PAD": 1, "CONV_2D": 1}), block.key
+
+
+def test_tflite_fuses_relu_and_spells_the_gate_out() -> None:
+    block = BlockSpec("mbconv", 6, 8, 8, 24, kernel_size=3, se_channels=8, activation="h_swish", residual=True)
+    found = operators(tflite_model([block], random_folded_weights([block])))
+    # expand, both of the gate, project; depthwise; after expand and depthwise; the gate's and the block's sum; gate's scale and the gating
+    assert found == {"CONV_2D": 4, "DEPTHWISE_CONV_2D": 1, "HARD_SWISH": 2, "MEAN": 1, "ADD": 2, "MUL": 2}
+    found = operators(tflite_model([BlockSpec("conv", 6, 8, 8, activation="relu6")], {"block.conv.weight": np.ones((8, 8, 1, 1), np.float32)}))
+    assert found == {"CONV_2D": 1}
+
+
+def test_tflite_constants_are_aligned_and_the_file_says_little_of_its_origin() -> None:
+    blocks = space("ofa-mobilenetv3-tiny").blocks(space("ofa-mobilenetv3-tiny").smallest())
+    model = tflite_model(blocks, random_folded_weights(blocks))
+    parsed = schema.Model.GetRootAs(model)
+    start = np.frombuffer(model, np.uint8).ctypes.data
+    constants = [parsed.Buffers(index).DataAsNumpy() for index in range(1, parsed.BuffersLength())]
+    assert len(constants) >= len(folded_shapes(blocks))
+    assert {(constant.ctypes.data - start) % 16 for constant in constants} == {0}
+    assert parsed.Buffers(0).DataIsNone()
+    assert (parsed.Version(), parsed.Description(), model[4:8]) == (3, b"elastic-latency", b"TFL3")
+    assert (parsed.MetadataLength(), parsed.SignatureDefsLength()) == (0, 0)
+
+
+def test_onnx_file_states_its_shapes_and_little_of_its_origin() -> None:
+    blocks = [BlockSpec("pool", 7, 16, 16, name="pool"), BlockSpec("linear", 1, 16, 10, name="classifier")]
+    model = onnx.load_model_from_string(onnx_model(blocks, random_folded_weights(blocks), batch=2))
+    shapes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in (*model.graph.input, *model.graph.output)]
+    assert shapes == [[2, 16, 7, 7], [2, 10]]
+    assert [node.op_type for node in model.graph.node] == ["GlobalAveragePool", "Flatten", "Gemm"]
+    assert {tensor.name for tensor in model.graph.initializer} == {"classifier.conv.weight", "classifier.conv.bias"}
+    assert (model.producer_name, model.producer_version, model.doc_string, model.domain) == ("elastic-latency", "", "", "")
+
+
+def test_a_convolution_without_bias_gets_none_in_onnx() -> None:
+    block = BlockSpec("conv", 1, 16, 24, activation="h_swish")
+    (node, _) = onnx.load_model_from_string(onnx_model([block], random_folded_weights([block]))).graph.node
+    assert list(node.input) == ["input", "block.conv.weight"]
+
+
+def test_the_same_blocks_and_weights_give_the_same_bytes_in_another_process_without_torch() -> None:
+    script = (
+        "import sys, hashlib; sys.modules['torch'] = None\n"
+        "from supernets.spaces import space\n"
+        "from supernets.export.weights import random_folded_weights\n"
+        "from supernets.export.onnx_graph import onnx_model\n"
+        "from supernets.export.tflite_graph import tflite_model\n"
+        "tiny = space('ofa-mobilenetv3-tiny'); blocks = tiny.blocks(tiny.smallest()); weights = random_folded_weights(blocks, seed=5)\n"
+        "print(*(hashlib.sha256(write(blocks, weights)).hexdigest() for write in (onnx_model, tflite_model)))"
+    )
+    tiny = space("ofa-mobilenetv3-tiny")
+    blocks = tiny.blocks(tiny.smallest())
+    weights = dict(reversed(random_folded_weights(blocks, seed=5).items()))
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60, cwd=ROOT).stdout
+    assert printed.split() == [hashlib.sha256(write(blocks, weights)).hexdigest() for write in (onnx_model, tflite_model)]
+
+
+@pytest.mark.parametrize("write", [onnx_model, tflite_model])
+def test_writing_the_largest_network_takes_under_a_second(write: Any) -> None:
+    searched = space("ofa-mobilenetv3-w1.2")
+    blocks = searched.blocks(searched.largest())
+    weights = random_folded_weights(blocks)
+    start_s = time.process_time()  # what other programs of the machine do is not counted
+    write(blocks, weights)
+    assert time.process_time() - start_s < 1
+
+
+def test_random_weights_keep_maps_in_range() -> None:
+    searched = space("ofa-mobilenetv3-w1.2")
+    for architecture in (searched.smallest(), searched.largest()):
+        blocks = searched.blocks(architecture)
+        output = run_litert(tflite_model(blocks, random_folded_weights(blocks, seed=1)), random_images(blocks[0]))
+        assert 0.01 < output.std() < 100
+
+
+@pytest.mark.parametrize("write", [onnx_model, tflite_model])
+def test_writers_refuse_what_makes_no_graph_and_say_why(write: Any) -> None:
+    block = BlockSpec("conv_bn", 8, 3, 4, kernel_size=3, name="stem")
+    weights = random_folded_weights([block])
+    with pytest.raises(ValueError, match="batch is 0"):
+        write([block], weights, batch=0)
+    with pytest.raises(ValueError, match="'stem.conv.bias' is missing"):
+        write([block], {"stem.conv.weight": weights["stem.conv.weight"]})
+
+
+@pytest.mark.parametrize(("write", "package", "extra"), [(onnx_model, "onnx", "onnx"), (tflite_model, "ai_edge_litert", "litert")])
+def test_a_missing_package_is_named_with_its_extra(write: Any, package: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"{package.replace('_', '-')}.*elastic-latency\[{extra}\]"):
+        write([BlockSpec("pool", 8, 4, 4)], {})
