@@ -45,7 +45,7 @@ $(INSTALLED): requirements/torch.txt requirements/lock.txt pyproject.toml
 
 # Resolve the newest versions for Python 3.10 and newer on every platform; run it by hand, look at the difference, commit it.
 lock:
-	$(UV) pip compile pyproject.toml --extra all --extra dev --constraint requirements/torch.txt --upgrade \
+	$(UV) pip compile pyproject.toml --extra all --extra dev --upgrade --constraint requirements/torch.txt --constraint requirements/constraints.txt \
 	    --universal --python-version 3.10 --no-python-downloads --no-header --no-annotate --quiet --output-file requirements/lock.new
 	grep -vE '^(elastic-latency|torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)(\[.*\])?==' requirements/lock.new > requirements/lock.txt
 	rm requirements/lock.new

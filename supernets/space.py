@@ -48,6 +48,7 @@ class Choice:
         strange = [value for value in self.allowed if value not in self.values]
         if strange:
             raise ValueError(f"choice {self.name!r} cannot be restricted to {strange}; its values are {list(self.values)}")
+        object.__setattr__(self, "allowed", tuple(value for value in self.values if value in self.allowed))
 
     @property
     def kind(self) -> str:
@@ -82,6 +83,9 @@ class Architecture:
 
     def __hash__(self) -> int:
         return hash((self.space, tuple(sorted(self.values.items(), key=lambda item: item[0]))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Architecture, (self.space, dict(self.values)))  # a mapping proxy can be neither copied nor sent to another process
 
     def to_dict(self) -> dict[str, Any]:
         """Return the architecture as a JSON-serialisable mapping."""
@@ -163,9 +167,10 @@ class SearchSpace:
             return None
         if value is None:
             raise ArchitectureError(f"slot {choice.name!r} has no value; expected one of {list(choice.allowed)}")
-        if isinstance(value, bool) or value not in choice.allowed:
-            raise ArchitectureError(f"slot {choice.name!r} has the value {value!r}; expected one of {list(choice.allowed)}")
-        return choice.allowed[choice.allowed.index(value)] if on else None
+        expected = choice.allowed if on else choice.values  # a restriction says nothing about slots that are off
+        if isinstance(value, bool) or value not in expected:
+            raise ArchitectureError(f"slot {choice.name!r} has the value {value!r}; expected one of {list(expected)}")
+        return expected[expected.index(value)] if on else None
 
     def largest(self) -> Architecture:
         """Return the architecture with the last allowed value everywhere."""
@@ -253,14 +258,22 @@ class SearchSpace:
         """Return the population of these architectures, shape (n_architectures, n_choices).
 
         Raises:
-            ArchitectureError: an architecture this space does not contain.
+            ArchitectureError: an architecture of another space, or one that is not in canonical form.
         """
         rows = []
         for architecture in architectures:
             if architecture.space != self.name:
                 raise ArchitectureError(f"architecture of space {architecture.space!r} given to space {self.name!r}; use its own space")
             rows.append([self._code(choice, architecture.values.get(choice.name)) for choice in self.choices])
-        return np.array(rows, dtype=np.int8).reshape(len(rows), len(self.choices))
+        population = np.array(rows, dtype=np.int8).reshape(len(rows), len(self.choices))
+        self._refuse_other_forms(population)
+        return population
+
+    def _refuse_other_forms(self, population: Population) -> None:
+        canonical = self.switched_off(np.where(population == OFF, 0, population))
+        for row, column in np.argwhere(canonical != population)[:1]:
+            fault = "has no value" if population[row, column] == OFF else "has a value though it is switched off"
+            raise ArchitectureError(f"slot {self.choices[column].name!r} {fault}; bring architectures into canonical form with space.architecture()")
 
     @cached_property
     def _codes(self) -> dict[str, dict[Value, int]]:
@@ -291,8 +304,13 @@ class SearchSpace:
         return self.switched_off(np.stack(columns, axis=1))
 
     def sample_different(self, count: int, rng: np.random.Generator) -> Population:
-        """Return `count` different random architectures, or all of them where the space has no more, in drawing order."""
+        """Return `count` different random architectures in random order, or all of them where the space has no more.
+
+        They are drawn like `sample_population`'s; when half of the space or more is wanted, every network is as likely as another.
+        """
         wanted = min(count, self.size())
+        if 2 * wanted >= self.size():  # drawing would find the last ones only after very many repeats
+            return self.encode(self.enumerate())[rng.permutation(self.size())[:wanted]]
         found = self.sample_population(0, rng)
         while len(found) < wanted:
             found = unique_rows(np.concatenate([found, self.sample_population(max(64, wanted - len(found)), rng)]))

@@ -59,9 +59,10 @@ def parse_resolutions(text: str) -> tuple[int, ...]:
     try:
         if ":" in text:
             first, last, *step = (int(part) for part in text.split(":"))
-            if len(step) > 1 or (step and step[0] < 1) or last < first:
+            (stride,) = step or [4]
+            if stride < 1 or last < first or (last - first) % stride:
                 raise ValueError
-            return tuple(range(first, last + 1, *(step or [4])))
+            return tuple(range(first, last + 1, stride))
         return tuple(sorted({int(part) for part in text.replace(",", "/").split("/")}))
     except ValueError:
         raise ValueError(f"resolutions are given as {text!r}; expected 128:224:4 (first:last:step), 160/192/224, or 160") from None
