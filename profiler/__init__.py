@@ -1,0 +1,1 @@
+"""The tool: command line, workflows and reports over the other rooms."""

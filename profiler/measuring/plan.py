@@ -1,0 +1,229 @@
+"""What is measured in which order: the same plan, with the same ids, for the same space, settings and seed.
+
+So a killed measurement goes on where it was. Ids do not depend on the number of rounds: more rounds can be added later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from profiler.measuring.settings import ProtocolSettings
+from supernets.blocks import BlockSpec
+from supernets.places import covering_architectures
+from supernets.space import Architecture, SearchSpace
+
+ALONE, CHAIN, NETWORK = "alone", "chain", "network"  # modes of a visit
+CALIBRATION, HELD_OUT = "calibration", "held_out"  # roles of a plan's networks
+POOL_A_NETWORK = 64  # random architectures looked through for each network, to find one of its resolution
+
+
+@dataclass(frozen=True)
+class NetworkItem:
+    """A whole network to measure: its blocks, what it is measured for, and its file, made from the blocks where None."""
+
+    name: str
+    blocks: tuple[BlockSpec, ...]
+    architecture: Architecture | None
+    role: str
+    model: bytes | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        if not self.name or not self.role or not self.blocks:
+            raise ValueError(
+                f"network {self.name!r} has role {self.role!r} and {len(self.blocks)} blocks; expected a name, a role and at least one block"
+            )
+
+    def key(self, session: str = "") -> str:
+        """Return the identity of its measurements: equal items of one session are one."""
+        model = None if self.model is None else hashlib.sha256(self.model).hexdigest()
+        return f"network-{self.role}-{_digest([self.name, [block.key for block in self.blocks], model, session])}"
+
+
+@dataclass(frozen=True)
+class PlannedVisit:
+    """One visit: `subjects` (keys) run one after another, `cycles` times round after the warm-up."""
+
+    id: str
+    mode: str
+    subjects: tuple[str, ...]
+    cycles: int
+    warmup_cycles: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """The visits of one fresh worker process, in order."""
+
+    number: int
+    worker: int
+    visits: tuple[PlannedVisit, ...]
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Something visited several times a round by the worker of this number."""
+
+    mode: str
+    subjects: tuple[str, ...]
+    worker: int
+    visits: int
+    cycles: int
+    warmup_cycles: int
+
+    def planned(self, round_number: int) -> Iterable[PlannedVisit]:
+        """Yield its visits of one round."""
+        digest = _digest([self.mode, self.subjects, self.cycles, self.warmup_cycles])
+        for visit in range(self.visits):
+            yield PlannedVisit(f"{round_number}.{digest}.{visit}", self.mode, self.subjects, self.cycles, self.warmup_cycles)
+
+
+@dataclass(frozen=True)
+class PlanCounts:
+    """How much a plan asks for: models made on the host, workers started, models loaded into them, visits, and runs (single
+    executions of a block or network, warm-up included)."""
+
+    models: int
+    workers: int
+    loads: int
+    visits: int
+    alone_runs: int
+    chain_runs: int
+    network_runs: int
+
+    def seconds(self, *, make_ms: float = 12.0, start_ms: float = 1500.0, load_ms: float = 10.0, visit_ms: float = 1.5, alone_ms: float = 0.25,
+                chain_ms: float = 0.4, network_ms: float = 9.0) -> float:  # fmt: skip
+        """Return how long that takes, given the cost of one of each; the defaults are a desktop core's with the ImageNet spaces."""
+        costs_ms = (make_ms, start_ms, load_ms, visit_ms, alone_ms, chain_ms, network_ms)
+        return float(sum(count * cost_ms for count, cost_ms in zip(astuple(self), costs_ms, strict=True))) / 1000
+
+
+@dataclass(frozen=True)
+class MeasurementPlan:
+    """All rounds, and what their keys stand for; `identity` is what must be equal for one file to hold it."""
+
+    identity: dict[str, Any]
+    settings: ProtocolSettings
+    seed: int
+    blocks: dict[str, BlockSpec]
+    networks: dict[str, NetworkItem]
+    repeated: tuple[Repeated, ...]
+
+    @cached_property
+    def rounds(self) -> tuple[Round, ...]:
+        """The rounds in order."""
+        workers = sorted({repeated.worker for repeated in self.repeated})
+        return tuple(self._round(number, worker) for number in range(self.settings.rounds) for worker in workers)
+
+    def _round(self, number: int, worker: int) -> Round:
+        visits = [visit for repeated in self.repeated if repeated.worker == worker for visit in repeated.planned(number)]
+        order = np.random.default_rng([self.seed, number, worker]).permutation(len(visits))
+        return Round(number, worker, tuple(visits[i] for i in order))
+
+    @property
+    def visit_count(self) -> int:
+        """Number of visits of all rounds."""
+        return self.settings.rounds * sum(repeated.visits for repeated in self.repeated)
+
+    def counts(self) -> PlanCounts:
+        """Return how much the plan asks of a device."""
+        rounds = self.settings.rounds
+        loads = {(repeated.worker, key) for repeated in self.repeated if repeated.visits for key in repeated.subjects}
+        runs = dict.fromkeys((ALONE, CHAIN, NETWORK), 0)
+        for repeated in self.repeated:
+            runs[repeated.mode] += rounds * repeated.visits * len(repeated.subjects) * (repeated.cycles + repeated.warmup_cycles)
+        return PlanCounts(
+            models=len({key for _, key in loads}), workers=rounds * len({worker for worker, _ in loads}), loads=rounds * len(loads),
+            visits=self.visit_count, alone_runs=runs[ALONE], chain_runs=runs[CHAIN], network_runs=runs[NETWORK],
+        )  # fmt: skip
+
+
+def make_plan(space: SearchSpace, settings: ProtocolSettings, seed: int = 0) -> MeasurementPlan:
+    """Return the plan that measures every block of a (restricted) space, alone and in chains, and some of its networks."""
+    chains = list(dict.fromkeys(tuple(space.blocks(architecture)) for architecture in covering_architectures(space)))
+    networks = {item.key(): item for item in plan_networks(space, settings, seed)}
+    blocks: dict[str, BlockSpec] = {}
+    repeated: list[Repeated] = []
+    for number, chain in enumerate(chains):
+        worker = number * settings.workers_per_round // len(chains)
+        repeated += [_alone(block.key, worker, settings) for block in dict.fromkeys(chain) if block.key not in blocks]
+        blocks |= {block.key: blocks.get(block.key, block) for block in chain}
+        subjects = tuple(block.key for block in chain)
+        repeated.append(Repeated(CHAIN, subjects, worker, settings.chain_visits, settings.chain_cycles, settings.chain_warmup))
+    for number, key in enumerate(networks):
+        repeated.append(_network(key, number * settings.workers_per_round // len(networks), settings))
+    identity = {"space": space.name, "restrictions": _restrictions(space), "seed": seed, "settings": settings.to_dict()}
+    return MeasurementPlan(identity, settings, seed, blocks, networks, tuple(repeated))
+
+
+def network_plan(items: Sequence[NetworkItem], settings: ProtocolSettings, seed: int = 0, session: str = "") -> MeasurementPlan:
+    """Return the plan that measures these networks and nothing else, under the networks' part of the settings.
+
+    Raises:
+        ValueError: two items are the same.
+    """
+    networks: dict[str, NetworkItem] = {}
+    for item in items:
+        key = item.key(session)
+        if key in networks:
+            raise ValueError(f"network {item.name!r} of role {item.role!r} is given twice; give each another name")
+        networks[key] = item
+    return MeasurementPlan({}, settings, seed, {}, networks, tuple(_network(key, 0, settings) for key in networks))
+
+
+def _alone(key: str, worker: int, settings: ProtocolSettings) -> Repeated:
+    return Repeated(ALONE, (key,), worker, settings.alone_visits, settings.alone_runs, settings.alone_warmup)
+
+
+def _network(key: str, worker: int, settings: ProtocolSettings) -> Repeated:
+    return Repeated(NETWORK, (key,), worker, settings.network_visits, settings.network_runs, settings.network_warmup)
+
+
+def plan_networks(space: SearchSpace, settings: ProtocolSettings, seed: int) -> list[NetworkItem]:
+    """Return a space's calibration and held-out networks: random, all different, each set spread over the resolutions.
+
+    A space with fewer networks gives what it has, shared out in proportion.
+    """
+    wanted = {CALIBRATION: settings.calibration_networks, HELD_OUT: settings.held_out_networks}
+    total = min(sum(wanted.values()), space.size())
+    if total < sum(wanted.values()):
+        calibration = -(-total * wanted[CALIBRATION] // sum(wanted.values()))
+        wanted = {CALIBRATION: calibration, HELD_OUT: total - calibration}
+    rng = np.random.default_rng([seed, len(space.choices)])
+    pool = space.decode(space.sample_different(POOL_A_NETWORK * total, rng)) if total else []
+    items = []
+    for role, count in wanted.items():
+        for number in range(count):
+            share = number / max(1, count - 1) if role == CALIBRATION else (number + 0.5) / count  # calibration reaches both ends
+            architecture = _take(pool, _resolution(space, share))
+            items.append(NetworkItem(f"{role}-{number:02d}", tuple(space.blocks(architecture)), architecture, role))
+    return items
+
+
+def _resolution(space: SearchSpace, share: float) -> tuple[str, Any] | None:
+    """Return the slot of the resolution and the value this far (0 to 1) along its values; None in a space without one."""
+    for choice in space.choices:
+        if choice.kind == "resolution":
+            return choice.name, choice.allowed[round(share * (len(choice.allowed) - 1))]
+    return None
+
+
+def _take(pool: list[Architecture], resolution: tuple[str, Any] | None) -> Architecture:
+    """Remove the first architecture of the resolution from the pool, or the first of all where there is none, and return it."""
+    matches = (i for i, architecture in enumerate(pool) if resolution is not None and architecture[resolution[0]] == resolution[1])
+    return pool.pop(next(matches, 0))
+
+
+def _restrictions(space: SearchSpace) -> dict[str, list[Any]]:
+    return {choice.name: list(choice.allowed) for choice in space.choices if choice.allowed != choice.values}
+
+
+def _digest(data: Any) -> str:
+    return hashlib.blake2b(json.dumps(data, separators=(",", ":")).encode(), digest_size=8).hexdigest()

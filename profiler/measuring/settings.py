@@ -1,0 +1,78 @@
+"""How much is measured: visits, runs and networks, and the presets.
+
+A *visit* is a few runs in a row; a *round* is one fresh worker process (or `workers_per_round` of them) that makes all of
+its visits in random order. Many short visits scattered over the session beat one long burst by far, and processes
+differ from each other, so each block gets at least 20 visits over at least 4 rounds in the full preset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ProtocolSettings:
+    """Numbers of the protocol; visits are a round's, for each block, chain or network.
+
+    `workers_per_round` cuts a round into several workers, each with a part of the models, for devices short of memory.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    rounds: int = 5
+    workers_per_round: int = 1
+    alone_visits: int = 4
+    alone_runs: int = 10
+    alone_warmup: int = 2
+    chain_visits: int = 5
+    chain_cycles: int = 3
+    chain_warmup: int = 1
+    network_visits: int = 8
+    network_runs: int = 6
+    network_warmup: int = 2
+    calibration_networks: int = 12
+    held_out_networks: int = 12
+
+    def __post_init__(self) -> None:
+        positive = ("rounds", "workers_per_round", "alone_runs", "chain_cycles", "network_runs")
+        for f in fields(self):
+            least, value = int(f.name in positive), getattr(self, f.name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{f.name} is {value!r}; expected a whole number of at least {least}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-serialisable mapping."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ProtocolSettings:
+        """Return the settings that `to_dict` described; fields left out keep their default.
+
+        Raises:
+            ValueError: an unknown field, or a number out of range.
+        """
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise ValueError(f"the protocol has no setting {unknown[0]!r}; its settings are {', '.join(f.name for f in fields(cls))}")
+        return cls(**values)
+
+
+# full: a space of a thousand blocks in about ten minutes; quick: a tiny space in about one.
+PRESETS = {
+    "full": ProtocolSettings(),
+    "quick": ProtocolSettings(chain_visits=8, network_visits=10, network_runs=10, calibration_networks=10, held_out_networks=10),
+}
+
+
+def preset(name: str) -> ProtocolSettings:
+    """Return the settings of this preset.
+
+    Raises:
+        ValueError: no preset has that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; known presets: {', '.join(PRESETS)}")
+    return PRESETS[name]
