@@ -6,10 +6,12 @@ import copy
 import itertools
 import json
 import pickle
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from device_agents.base import DeviceError, DeviceInfo, DeviceState, VisitPlan
 from supernets import counts
 from supernets.blocks import BlockSpec
 from supernets.places import AdditiveCost, covering_architectures, places
@@ -180,3 +182,112 @@ class SpaceContract:
     def test_covering_architectures_contain_every_block_of_the_small_space(self, small_space: SearchSpace) -> None:
         covered = {block for architecture in covering_architectures(small_space) for block in small_space.blocks(architecture)}
         assert covered == {block for architecture in small_space.enumerate() for block in small_space.blocks(architecture)}
+
+
+# --- device agents --------------------------------------------------------------------------------------------------------
+
+
+def pointwise_block(name: str) -> BlockSpec:
+    """A 1x1 convolution whose result is a matrix product; the large one is several hundred times the work of the small one."""
+    side, channels = {"small": (8, 8), "large": (56, 64)}[name]
+    return BlockSpec("conv_bn", side, channels, channels, name=name)
+
+
+def pointwise_weights(name: str) -> dict[str, np.ndarray]:
+    channels = pointwise_block(name).in_channels
+    rng = np.random.default_rng(channels)
+    weight, bias = rng.normal(size=(channels, channels, 1, 1)), rng.normal(size=channels)
+    return {f"{name}.conv.weight": weight.astype(np.float32), f"{name}.conv.bias": bias.astype(np.float32)}
+
+
+class AgentContract:
+    """What every DeviceAgent keeps. A subclass gives the fixtures `agent`, a fresh agent, and `models`: `small` and `large`
+    of `pointwise_block` with `pointwise_weights`, in the agent's format."""
+
+    def test_info_is_complete_and_survives_a_dict(self, agent):
+        with agent:
+            info = agent.info()
+        assert info.device and info.runtime and info.runtime_version and info.delegate
+        assert info.threads >= 1 and info.batch == 1 and info.precision == "float32"
+        assert DeviceInfo.from_dict(json.loads(json.dumps(info.to_dict()))) == info
+
+    def test_a_visit_has_one_row_a_model_and_one_column_a_cycle(self, agent, models):
+        with agent:
+            (visit,) = agent.measure(models, [VisitPlan("v", ("small", "large"), cycles=5, warmup_cycles=2)])
+        assert visit.plan_id == "v"
+        assert visit.samples_ns.dtype == np.int64
+        assert visit.samples_ns.shape == (2, 5)
+        assert (visit.samples_ns > 0).all()
+
+    def test_rows_are_in_the_order_of_the_plan(self, agent, models):
+        plans = [VisitPlan("up", ("small", "large", "small"), 9), VisitPlan("down", ("large", "small"), 9)]
+        with agent:
+            up, down = agent.measure(models, plans)
+        small, large, again = np.median(up.samples_ns, axis=1)
+        assert large > 3 * small and large > 3 * again
+        large, small = np.median(down.samples_ns, axis=1)
+        assert large > 3 * small
+
+    def test_visits_come_one_by_one_in_order_from_one_worker(self, agent, models):
+        plans = [VisitPlan(f"v{i}", (name,), 2) for i, name in enumerate(["large", "small", "large"])]
+        with agent:
+            iterator = agent.measure(models, plans)
+            first = next(iterator)
+            visits = [first, *iterator]
+            (other,) = agent.measure(models, [VisitPlan("other", ("small",), 2)])
+        assert [visit.plan_id for visit in visits] == ["v0", "v1", "v2"]
+        assert {visit.worker for visit in visits} == {first.worker}
+        assert other.worker != first.worker
+
+    def test_states_surround_the_visit(self, agent, models):
+        with agent:
+            (visit,) = agent.measure(models, [VisitPlan("v", ("large",), 5)])
+        before, after = visit.state_before, visit.state_after
+        assert after.unix_time_ns - before.unix_time_ns >= 0.9 * visit.samples_ns.sum()
+        assert DeviceState.from_dict(json.loads(json.dumps(before.to_dict()))) == before
+        for state in (before, after):
+            assert state.memory_available_kb is None or state.memory_available_kb > 0
+            assert state.frequency_khz is None or state.frequency_khz > 0
+
+    def test_models_that_no_plan_names_are_not_read(self, agent, models):
+        class Recorded(dict):
+            read: ClassVar[list[str]] = []
+
+            def __getitem__(self, name):
+                self.read.append(name)
+                return super().__getitem__(name)
+
+        with agent:
+            list(agent.measure(Recorded(models), [VisitPlan("a", ("small",), 1), VisitPlan("b", ("small",), 1)]))
+        assert Recorded.read == ["small"]
+
+    def test_plans_are_checked_before_anything_starts(self, agent, models):
+        with agent, pytest.raises(ValueError, match="visit plan 'v' names the model 'medium'"):
+            agent.measure(models, [VisitPlan("v", ("small", "medium"), 1)])
+        with agent, pytest.raises(ValueError, match="two visit plans have the id 'v'"):
+            agent.measure(models, [VisitPlan("v", ("small",), 1), VisitPlan("v", ("large",), 1)])
+
+    def test_a_model_that_is_none_is_an_error_that_names_it(self, agent):
+        with agent, pytest.raises(DeviceError, match="'broken'"):
+            list(agent.measure({"broken": b"no model at all"}, [VisitPlan("v", ("broken",), 1)]))
+
+    def test_an_iterator_may_be_left_early(self, agent, models):
+        plans = [VisitPlan("v0", ("small",), 2), VisitPlan("v1", ("large",), 2)]
+        with agent:
+            iterator = agent.measure(models, plans)
+            next(iterator)
+            iterator.close()
+            assert len(list(agent.measure(models, plans))) == 2
+
+    def test_outputs_are_those_of_the_model(self, agent, models):
+        block, weights = pointwise_block("small"), pointwise_weights("small")
+        inputs = np.random.default_rng(0).normal(size=(3, block.input_side, block.input_side, block.in_channels)).astype(np.float32)
+        expected = inputs @ weights["small.conv.weight"][:, :, 0, 0].T + weights["small.conv.bias"]
+        channels_first = agent.model_format == "onnx"
+        with agent:
+            outputs = agent.run(models["small"], np.ascontiguousarray(inputs.transpose(0, 3, 1, 2)) if channels_first else inputs)
+        np.testing.assert_allclose(outputs.transpose(0, 2, 3, 1) if channels_first else outputs, expected, rtol=1e-4, atol=1e-5)
+
+    def test_no_inputs_are_refused(self, agent, models):
+        with agent, pytest.raises(ValueError, match="0 inputs were given"):
+            agent.run(models["small"], np.zeros((0, 8, 8, 8), np.float32))

@@ -1,0 +1,12 @@
+"""How a device is reached and timed: agents take model files and visit plans, and return raw samples in nanoseconds.
+
+Transports by name; further ones come through the entry-point group `elastic_latency.transports`: name → DeviceAgent class.
+"""
+
+__all__ = ["ENTRY_POINT_GROUP", "TRANSPORTS"]
+
+ENTRY_POINT_GROUP = "elastic_latency.transports"
+TRANSPORTS = {
+    "local": "device_agents.local:LocalAgent",
+    "simulated": "device_agents.simulated:SimulatedAgent",
+}

@@ -1,0 +1,144 @@
+"""What a Linux device says of itself: load, clock, temperature, throttling, memory. None where it cannot be read, never 0."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# zones and sensors that belong to the processor; others (battery, disk, skin, ACPI's placeholder) say nothing of its clock
+PROCESSOR_ZONE = re.compile(r"cpu|soc|x86_pkg|coretemp|k10temp|zenpower", re.IGNORECASE)
+VCGENCMD_NOW = 0xF  # under-voltage, clock capped, throttled, soft temperature limit: at this moment
+VCGENCMD_SINCE_BOOT = 0xF0000  # the same four, at any time since boot
+VCGENCMD_TIMEOUT_S = 2.0
+
+
+class StateReader:
+    """Reads the state of the cores in use; remembers what counts since boot, so that `throttled` covers the time between readings."""
+
+    def __init__(self, cores: list[int], root: str = "/", clock: Callable[[], int] = time.time_ns,
+                 vcgencmd: str | None = None) -> None:  # fmt: skip
+        self._root = Path(root)
+        self._clock = clock
+        self._cores = cores or list(range(os.cpu_count() or 1))
+        self._temperature_files = _temperature_files(self._root)
+        self._vcgencmd = vcgencmd or (shutil.which("vcgencmd") if root == "/" else None)
+        self._events, _ = self._throttle_signs()
+
+    def read(self) -> dict[str, Any]:
+        """Return the fields of a DeviceState."""
+        return {
+            "unix_time_ns": self._clock(),
+            "load_1m": self._load(),
+            "frequency_khz": min(self._cpufreq("scaling_cur_freq"), default=None),
+            "temperature_c": max(filter(None, map(_temperature_c, self._temperature_files)), default=None),
+            "throttled": self._throttled(),
+            "memory_available_kb": memory_kb(self._root, "MemAvailable"),
+        }
+
+    def governor(self) -> str | None:
+        """Return the frequency governor of the first core."""
+        return _text(self._cpufreq_file(self._cores[0], "scaling_governor"))
+
+    def _load(self) -> float | None:
+        words = (_text(self._root / "proc/loadavg") or "").split()
+        return float(words[0]) if words else None
+
+    def _cpufreq_file(self, core: int, name: str) -> Path:
+        return self._root / f"sys/devices/system/cpu/cpu{core}/cpufreq/{name}"
+
+    def _cpufreq(self, name: str) -> list[int]:
+        return [value for value in (_number(self._cpufreq_file(core, name)) for core in self._cores) if value]
+
+    def _throttled(self) -> bool | None:
+        events, signs = self._throttle_signs()
+        signs += [events[source] != self._events[source] for source in events if source in self._events]
+        self._events = events
+        return any(signs) if signs else None
+
+    def _throttle_signs(self) -> tuple[dict[str, int], list[bool]]:
+        """Return source → what it has counted or marked since boot, and what each source that can tell says of this moment."""
+        events, now = {}, []
+        for core in self._cores:
+            count = _number(self._root / f"sys/devices/system/cpu/cpu{core}/thermal_throttle/core_throttle_count")
+            if count is not None:
+                events[f"core {core}"] = count
+            allowed = _number(self._cpufreq_file(core, "scaling_max_freq"))
+            possible = _number(self._cpufreq_file(core, "cpuinfo_max_freq"))
+            if allowed and possible:
+                now.append(allowed < possible)
+        bits = _vcgencmd_bits(self._vcgencmd)
+        if bits is not None:
+            events["vcgencmd"] = bits & VCGENCMD_SINCE_BOOT
+            now.append(bool(bits & VCGENCMD_NOW))
+        return events, now
+
+
+def describe(root: str = "/") -> dict[str, Any]:
+    """Return what does not change: processor, kernel, machine, memory, Python."""
+    path = Path(root)
+    return {
+        "cpu_model": _cpu_model(path),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "logical_cpus": os.cpu_count(),
+        "memory_total_kb": memory_kb(path, "MemTotal"),
+        "python_version": platform.python_version(),
+    }
+
+
+def memory_kb(root: Path, field: str) -> int | None:
+    """Return a field of /proc/meminfo."""
+    found = re.search(rf"^{field}:\s+(\d+) kB", _text(root / "proc/meminfo") or "", re.MULTILINE)
+    return int(found.group(1)) if found else None
+
+
+def _cpu_model(root: Path) -> str | None:
+    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", _text(root / "proc/cpuinfo") or "", re.MULTILINE)
+    board = _text(root / "proc/device-tree/model")
+    return found.group(1).strip() if found else board.strip("\0 ") if board else None
+
+
+def _temperature_files(root: Path) -> list[Path]:
+    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
+    sensors = sorted((root / "sys/class/hwmon").glob("hwmon*"))
+    found = [zone / "temp" for zone in zones if PROCESSOR_ZONE.search(_text(zone / "type") or "")]
+    return found or [file for s in sensors if PROCESSOR_ZONE.search(_text(s / "name") or "") for file in sorted(s.glob("temp*_input"))]
+
+
+def _temperature_c(file: Path) -> float | None:
+    """Return degrees; kernels give thousandths, some tenths or whole degrees. Values no running chip has are sentinels."""
+    value = _number(file)
+    if value is None:
+        return None
+    degrees = value / 1000 if abs(value) >= 2000 else value / 10 if abs(value) >= 200 else float(value)
+    return degrees if 0 < degrees < 150 else None
+
+
+def _vcgencmd_bits(command: str | None) -> int | None:
+    if command is None:
+        return None
+    try:
+        answer = subprocess.run([command, "get_throttled"], capture_output=True, timeout=VCGENCMD_TIMEOUT_S, text=True, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", answer.strip())
+    return int(found.group(1), 16) if found else None
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _number(file: Path) -> int | None:
+    text = _text(file)
+    return int(text) if text and re.fullmatch(r"-?\d+", text) else None

@@ -1,0 +1,124 @@
+"""The worker: reads requests, keeps loaded models for its life, times visits, replies.
+
+It ends when told to, or when its stdin closes, which is what happens when the host dies.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from typing import IO, Any
+
+from . import wire
+from .pinning import PinningRefused, pin
+from .runtimes import Runtime, RuntimeNotInstalled, Session, runtime_class
+from .system_state import StateReader, describe
+from .timed_loop import timed_cycles
+
+
+def main() -> None:
+    """Answer requests until the host ends."""
+    requests, replies = private_streams()
+    try:
+        serve(requests, replies)
+    except BrokenPipeError:
+        os._exit(1)  # the host is gone: nobody to tell, and flushing at exit would fail again
+
+
+def private_streams() -> tuple[IO[bytes], IO[bytes]]:
+    """Return the real stdin and stdout, moved out of reach: whatever prints from now on prints to stderr."""
+    requests, replies = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    sys.stdout = sys.stderr
+    return os.fdopen(requests, "rb"), os.fdopen(replies, "wb")
+
+
+def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
+    """Answer each line of `requests` with one line, until `quit` or the end."""
+    worker = Worker()
+    for line in requests:
+        reply = worker.answer(line)
+        replies.write(wire.encode(reply))
+        replies.flush()
+        if reply["reply"] == "quit":
+            return
+
+
+class Worker:
+    """One runtime, set up once by `hello`, and the models loaded into it."""
+
+    def __init__(self) -> None:
+        self._runtime: Runtime | None = None
+        self._state: StateReader | None = None
+        self._sessions: dict[str, Session] = {}
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        """Return the reply to one request; what goes wrong is a reply too."""
+        try:
+            request = wire.decode(line)
+            name = request.get("request")
+            if name not in ("hello", "load", "run", "outputs", "quit"):
+                raise wire.WireError(f"unknown request {name!r}; expected hello, load, run, outputs or quit")
+            reply: dict[str, Any] = getattr(self, f"_{name}")(request)
+            return {"reply": name, **reply}
+        except RuntimeNotInstalled as error:
+            return _error("runtime_missing", error)
+        except PinningRefused as error:
+            return _error("refused", error)
+        except Exception as error:
+            traceback.print_exc()
+            return _error("failed", f"{type(error).__name__}: {error}")
+
+    def _hello(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("protocol") != wire.PROTOCOL_VERSION:
+            raise wire.WireError(f"the host speaks protocol {request.get('protocol')!r}, this worker {wire.PROTOCOL_VERSION}")
+        cores = pin(request["cores"])  # first of all: threads that the runtime's import starts inherit it
+        runtime = self._runtime = runtime_class(request["runtime"])(request["threads"])
+        self._state = StateReader(cores)
+        return {
+            "protocol": wire.PROTOCOL_VERSION, "pid": os.getpid(), "unix_time_ns": time.time_ns(),
+            "runtime": runtime.name, "runtime_version": runtime.version, "delegate": runtime.delegate, "cores": cores,
+            "governor": self._state.governor(), "numpy_version": _loaded_version("numpy"), **describe(),
+        }  # fmt: skip
+
+    def _load(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._runtime is None:
+            raise wire.WireError("load came before hello")
+        session = self._sessions[request["model"]] = self._runtime.load(request["path"])
+        return {
+            "model": request["model"], "input_shapes": session.input_shapes, "input_dtypes": session.input_dtypes, "delegate": session.delegate,
+        }  # fmt: skip
+
+    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._state is None:
+            raise wire.WireError("run came before hello")
+        runs = [self._sessions[name].run for name in request["models"]]
+        state_before = self._state.read()
+        samples_ns = timed_cycles(runs, request["cycles"], request["warmup_cycles"])
+        return {"id": request["id"], "samples_ns": samples_ns, "state_before": state_before, "state_after": self._state.read()}
+
+    def _outputs(self, request: dict[str, Any]) -> dict[str, Any]:
+        import numpy as np
+
+        session = self._sessions[request["model"]]
+        inputs = np.load(request["inputs_path"], allow_pickle=False)
+        batch = session.input_shapes[0][0]
+        outputs = [session.infer(inputs[start : start + batch]).copy() for start in range(0, len(inputs), batch)]
+        np.save(request["outputs_path"], np.concatenate(outputs), allow_pickle=False)
+        return {"model": request["model"]}
+
+    def _quit(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+
+def _error(kind: str, message: object) -> dict[str, Any]:
+    return {"reply": "error", "kind": kind, "message": str(message)}
+
+
+def _loaded_version(package: str) -> str | None:
+    return getattr(sys.modules.get(package), "__version__", None)

@@ -1,0 +1,282 @@
+"""The parts of the worker one by one: timed loop, pinning, inputs, runtimes, system state."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import sys
+import types
+
+import numpy as np
+import pytest
+from contracts import pointwise_block, pointwise_weights
+
+from device_agents.on_device import runtime_litert
+from device_agents.on_device.inputs import fixed_shape, random_input
+from device_agents.on_device.pinning import PinningRefused, pin
+from device_agents.on_device.runtimes import RUNTIMES, RuntimeNotInstalled, runtime_class
+from device_agents.on_device.system_state import StateReader, describe
+from device_agents.on_device.timed_loop import timed_cycles
+
+UNKNOWN = {"load_1m": None, "frequency_khz": None, "temperature_c": None, "throttled": None, "memory_available_kb": None}
+
+# --- timed loop -----------------------------------------------------------------------------------------------------------
+
+
+def test_cycles_call_every_run_in_order_and_time_the_call_alone():
+    calls = []
+    ticks = itertools.accumulate(itertools.cycle([1, 10]))  # 10 within a call, 1 between calls
+    runs = [lambda: calls.append("a"), lambda: calls.append("b")]
+    assert timed_cycles(runs, cycles=3, warmup_cycles=2, clock=lambda: next(ticks)) == [[10, 10, 10], [10, 10, 10]]
+    assert "".join(calls) == "ab" * 5
+
+
+def test_garbage_is_not_collected_during_timing_and_is_again_after_it():
+    collecting = []
+    timed_cycles([lambda: collecting.append(gc.isenabled())], cycles=2, warmup_cycles=1)
+    assert collecting == [False] * 3
+    with pytest.raises(ZeroDivisionError):
+        timed_cycles([lambda: 1 // 0], cycles=1, warmup_cycles=0)
+    assert gc.isenabled()
+
+
+# --- pinning --------------------------------------------------------------------------------------------------------------
+
+
+def test_pinning_that_the_kernel_does_not_confirm_is_refused(monkeypatch):
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    with pytest.raises(PinningRefused, match=r"cores \[2\] were asked for, and the kernel gave \[0, 1, 2, 3\]"):
+        pin([2])
+    assert pin([3, 2, 1, 0]) == [0, 1, 2, 3]
+
+
+def test_pinning_where_the_system_cannot_is_refused(monkeypatch):
+    monkeypatch.delattr(os, "sched_setaffinity")
+    with pytest.raises(PinningRefused, match=r"set cores = \[\]"):
+        pin([0])
+    assert pin([]) == []
+
+
+# --- inputs ---------------------------------------------------------------------------------------------------------------
+
+
+def test_inputs_are_random_fixed_by_shape_and_never_zero_or_denormal():
+    values = random_input([1, 3, 32, 32], "float32")
+    assert values.dtype == np.float32
+    assert np.abs(values).min() >= 0.1 and np.abs(values).max() <= 1.0
+    assert abs(values.mean()) < 0.1
+    assert np.array_equal(values, random_input([1, 3, 32, 32], "float32"))
+    assert not np.array_equal(values.ravel(), random_input([1, 32, 32, 3], "float32").ravel())
+    assert random_input([4, 4], "int8").min() > 0
+
+
+@pytest.mark.parametrize("shape", [[1, None, 3], ["batch", 3], [1, -1], [0, 3]])
+def test_shapes_that_are_not_fixed_are_refused(shape):
+    with pytest.raises(ValueError, match="'input' of the model has the shape"):
+        fixed_shape("input", shape)
+
+
+# --- runtimes -------------------------------------------------------------------------------------------------------------
+
+
+def loaded(name, tmp_path):
+    """Return the small pointwise block loaded into a runtime."""
+    block, weights = [pointwise_block("small")], pointwise_weights("small")
+    if name == "litert":
+        pytest.importorskip("ai_edge_litert")
+        from supernets.export.tflite_graph import tflite_model as model
+    else:
+        pytest.importorskip("onnxruntime")
+        from supernets.export.onnx_graph import onnx_model as model
+    path = tmp_path / "model"
+    path.write_bytes(model(block, weights))
+    runtime = runtime_class(name)(1)
+    return runtime, runtime.load(str(path))
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "litert"])
+def test_runtime_says_what_it_is_and_what_it_applied(name, tmp_path):
+    runtime, session = loaded(name, tmp_path)
+    assert runtime.name == name
+    assert runtime.version[0].isdigit()
+    assert session.delegate == runtime.delegate == {"onnxruntime": "CPUExecutionProvider", "litert": "xnnpack"}[name]
+    assert session.input_shapes == [[1, 8, 8, 8]]
+    assert session.input_dtypes == ["float32"]
+
+
+def test_runs_of_onnxruntime_compute_the_model_on_its_random_input(tmp_path):
+    _, session = loaded("onnxruntime", tmp_path)
+    gc.collect()
+    session.run()
+    outputs = session.run.args[0].get_outputs()[0].numpy()
+    np.testing.assert_array_equal(outputs, session.infer(random_input([1, 8, 8, 8], "float32")))
+
+
+def test_runs_of_litert_keep_their_random_input(tmp_path):
+    _, session = loaded("litert", tmp_path)
+    for _ in range(3):
+        session.run()
+    interpreter = session.run.__self__
+    np.testing.assert_array_equal(interpreter.get_tensor(interpreter.get_input_details()[0]["index"]), random_input([1, 8, 8, 8], "float32"))
+
+
+def test_litert_without_xnnpack_is_an_error(tmp_path, monkeypatch):
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+
+    def plain(**settings):
+        return litert.Interpreter(experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, **settings)
+
+    monkeypatch.setattr(runtime_litert, "_package", lambda: ("litert", "2", plain))
+    with pytest.raises(RuntimeError, match="XNNPACK took no part of the model"):
+        loaded("litert", tmp_path)
+
+
+@pytest.fixture
+def old_package(monkeypatch):
+    """Make tflite_runtime the only installed package."""
+    package, interpreter = types.ModuleType("tflite_runtime"), types.ModuleType("tflite_runtime.interpreter")
+    package.__version__, interpreter.Interpreter = "2.14.0", object
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    monkeypatch.setitem(sys.modules, "tflite_runtime", package)
+    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", interpreter)
+
+
+def test_tflite_runtime_takes_litert_s_place_under_its_own_name(old_package, monkeypatch):
+    monkeypatch.setattr(np, "__version__", "1.26.4")
+    runtime = runtime_class("litert")(1)
+    assert (runtime.name, runtime.version) == ("tflite_runtime", "2.14.0")
+
+
+def test_tflite_runtime_beside_a_numpy_it_cannot_use_is_an_error(old_package, monkeypatch):
+    monkeypatch.setattr(np, "__version__", "2.4.6")
+    with pytest.raises(RuntimeError, match=r"tflite_runtime 2\.14\.0 does not run with numpy 2\.4\.6"):
+        runtime_class("litert")(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "package"), [("onnxruntime", "onnxruntime", "onnxruntime"), ("litert", "ai_edge_litert", "ai-edge-litert")]
+)
+def test_missing_package_is_named_with_its_extra(name, module, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "tflite_runtime", None)
+    with pytest.raises(RuntimeNotInstalled, match=rf"needs the package '{package}'.*pip install 'elastic-latency\[(onnx|litert)\]'"):
+        runtime_class(name)(1)
+
+
+def test_unknown_runtime_lists_the_known_ones():
+    with pytest.raises(ValueError, match=f"unknown runtime 'tensorrt'; known runtimes: {', '.join(RUNTIMES)}"):
+        runtime_class("tensorrt")
+
+
+# --- system state ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Give a maker of a root folder with these files."""
+
+    def make(files):
+        for name, text in files.items():
+            path = tmp_path / "root" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{text}\n")
+        (tmp_path / "root").mkdir(exist_ok=True)
+        return str(tmp_path / "root")
+
+    return make
+
+
+def cpufreq(core, **files):
+    return {f"sys/devices/system/cpu/cpu{core}/cpufreq/{name}": text for name, text in files.items()}
+
+
+def state(folder, cores=(0, 1), **settings):
+    return StateReader(list(cores), folder, clock=lambda: 5, **settings).read()
+
+
+def test_what_cannot_be_read_is_none_and_never_zero(root):
+    assert state(root({})) == {"unix_time_ns": 5, **UNKNOWN}
+    assert describe(root({}))["cpu_model"] is None
+    assert describe(root({}))["memory_total_kb"] is None
+
+
+def test_unreadable_words_and_zero_clocks_are_none(root):
+    files = {**cpufreq(0, scaling_cur_freq="<unknown>"), **cpufreq(1, scaling_cur_freq="0"), "proc/meminfo": "MemAvailable: lots", "proc/loadavg": ""}
+    assert state(root(files)) == {"unix_time_ns": 5, **UNKNOWN}
+
+
+def test_load_memory_and_the_slowest_clock_are_read(root):
+    files = {
+        **cpufreq(0, scaling_cur_freq="2400000", scaling_governor="schedutil"), **cpufreq(1, scaling_cur_freq="1800000"),
+        **cpufreq(2, scaling_cur_freq="600000"),
+        "proc/loadavg": "0.75 0.50 0.25 1/100 1234", "proc/meminfo": "MemTotal:  8000 kB\nMemFree: 1 kB\nMemAvailable:  5000 kB",
+        "proc/cpuinfo": "processor : 0\nmodel name\t: Fast CPU @ 3 GHz",
+    }  # fmt: skip
+    folder = root(files)
+    assert state(folder) == {"unix_time_ns": 5, **UNKNOWN, "load_1m": 0.75, "frequency_khz": 1800000, "memory_available_kb": 5000}
+    assert StateReader([0], folder).governor() == "schedutil"
+    assert StateReader([1], folder).governor() is None
+    assert describe(folder)["cpu_model"] == "Fast CPU @ 3 GHz"
+
+
+def test_boards_without_a_model_name_tell_theirs_by_the_device_tree(root):
+    assert (
+        describe(root({"proc/cpuinfo": "processor\t: 0", "proc/device-tree/model": "Raspberry Pi 4 Model B\0"}))["cpu_model"]
+        == "Raspberry Pi 4 Model B"
+    )
+
+
+@pytest.mark.parametrize(
+    ("zones", "expected"),
+    [
+        ({"cpu-thermal": "51234"}, 51.234),
+        ({"x86_pkg_temp": "40000", "cpu1": "61000", "battery": "99000"}, 61.0),
+        ({"soc": "415"}, 41.5),
+        ({"soc": "41"}, 41.0),
+        ({"cpu": "-99900"}, None),
+        ({"cpu": "0"}, None),
+        ({"acpitz": "27800"}, None),
+    ],
+)
+def test_temperature_is_the_hottest_believable_one_of_the_processor(root, zones, expected):
+    files = {}
+    for number, (kind, value) in enumerate(zones.items()):
+        files |= {f"sys/class/thermal/thermal_zone{number}/type": kind, f"sys/class/thermal/thermal_zone{number}/temp": value}
+    assert state(root(files))["temperature_c"] == expected
+
+
+def test_temperature_comes_from_sensors_where_there_are_no_zones(root):
+    files = {"sys/class/hwmon/hwmon0/name": "nvme", "sys/class/hwmon/hwmon0/temp1_input": "70000",
+             "sys/class/hwmon/hwmon1/name": "k10temp", "sys/class/hwmon/hwmon1/temp1_input": "55500"}  # fmt: skip
+    assert state(root(files))["temperature_c"] == 55.5
+
+
+@pytest.mark.parametrize(("allowed", "expected"), [("2000000", False), ("1500000", True)])
+def test_a_clock_capped_below_its_maximum_is_throttled(root, allowed, expected):
+    assert state(root(cpufreq(1, scaling_max_freq=allowed, cpuinfo_max_freq="2000000")))["throttled"] is expected
+
+
+def test_throttling_counted_between_two_readings_is_throttling(root):
+    counter = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
+    folder = root({counter: "41"})
+    reader = StateReader([0], folder)
+    assert reader.read()["throttled"] is False
+    root({counter: "42"})
+    assert reader.read()["throttled"] is True
+    assert reader.read()["throttled"] is False
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [("0x0", "0x0", False), ("0x50000", "0x50000", False), ("0x0", "0x20000", True), ("0x50000", "0x50005", True), ("nonsense", "nonsense", None)],
+)
+def test_a_raspberry_pi_s_bits_count_when_set_now_or_newly(root, tmp_path, before, after, expected):
+    answer, command = tmp_path / "answer", tmp_path / "vcgencmd"
+    command.write_text(f'#!/bin/sh\n[ "$1" = get_throttled ] && cat {answer}\n')
+    command.chmod(0o755)
+    answer.write_text(f"throttled={before}\n")
+    reader = StateReader([0], root({}), vcgencmd=str(command))
+    answer.write_text(f"throttled={after}\n")
+    assert reader.read()["throttled"] is expected
