@@ -1,0 +1,45 @@
+"""`profiler collect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profiler.cli.options import AsJson, Cores, DeviceName, Resolutions, Runtime, Seed, SpaceName, Threads, parse_cores
+
+
+def command(
+    space: SpaceName,
+    out: Annotated[Path, typer.Option("--out", help="Latency table to write, or to go on with (.lut).")],
+    device: DeviceName = "local",
+    resolutions: Resolutions = None,
+    runtime: Runtime = None,
+    threads: Threads = None,
+    cores: Cores = None,
+    devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
+    preset: Annotated[str, typer.Option("--preset", help="full, or quick for tiny spaces and first looks.")] = "full",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every block of a search space on a device, and whole networks to calibrate and to judge by.
+
+    Killed, the same command goes on where it was; finished, it does nothing.
+
+    Example: profiler collect --device local --space ofa-mobilenetv3-w1.2 --resolutions 128:224:4 --runtime onnxruntime --out cpu.lut
+    """
+    from device_agents.devices import connect
+    from profiler.cli.output import print_json, progress_bar, say
+    from profiler.collecting import collect_table, space_to_measure
+
+    measured_space = space_to_measure(space, resolutions)
+    with connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file) as agent:
+        with progress_bar("measuring") as report:
+            result = collect_table(measured_space, agent, out, preset, seed, report)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    say(result.sentence())
+    for warning in result.warnings:
+        say(f"warning: {warning}")

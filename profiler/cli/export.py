@@ -1,0 +1,40 @@
+"""`profiler export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profiler.cli.options import AsJson, Images, Weights
+
+
+def command(
+    subnet: Annotated[Path, typer.Option("--subnet", help="Subnet file of `profiler search`, or a plain architecture (space, values).")],
+    weights: Weights,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the models and the subnet file.")],
+    images: Images = "fashion-mnist-subset",
+    formats: Annotated[str, typer.Option("--formats", help="Model formats to write, such as onnx or onnx,tflite.")] = "onnx,tflite",
+    calibration_images: Annotated[int, typer.Option(min=1, help="Training images that the norm statistics are measured on.")] = 2048,
+    check_images: Annotated[int, typer.Option(min=1, help="Images on which each model is compared with the supernet.")] = 256,
+    as_json: AsJson = False,
+) -> None:
+    """Cut a subnet out of a supernet and write it as ONNX and TFLite, checked against the supernet on real images.
+
+    Example: profiler export --subnet subnet.json --weights supernet.safetensors --out exported/
+    """
+    from profiler.cli.output import print_json, print_table, say
+    from profiler.exporting import export_from_files
+
+    wanted = tuple(filter(None, formats.split(",")))
+    record = export_from_files(subnet, weights, images, out, wanted, calibration_images, check_images)
+    if as_json:
+        print_json(record.to_dict())
+        return
+    print_table(
+        "Exported models",
+        ("model", "bytes", "largest difference / largest output", "same best class", "images"),
+        [(out / m.file, m.bytes, f"{m.relative_difference:.1e}", f"{m.same_top1:.1%}", m.check_images) for m in record.models],
+    )
+    say(f"the subnet file is {out / 'subnet.json'}; `profiler verify --subnet {out / 'subnet.json'}` measures the models on a device")

@@ -1,0 +1,95 @@
+"""The `profiler` program: its commands, and how a failure becomes one line and an exit code.
+
+0: done. 1: an expected failure, told in one sentence on standard error. 2: the command was typed wrong. 130: stopped by
+Ctrl-C; the same command goes on. PROFILER_TRACEBACK=1 shows the traceback of a failure.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import typer
+
+COMMANDS = ("spaces", "devices", "collect", "table", "train", "sample", "fit", "predict", "search", "export", "verify", "report", "run")
+GROUPS = ("table", "fit")
+
+app = typer.Typer(
+    name="profiler",
+    help="Find the image network that keeps a latency budget on a device you own, and prove on the device that it does.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        typer.echo(f"profiler (elastic-latency) {version('elastic-latency')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit.")) -> None:
+    """Nothing to do before a command."""
+
+
+for _name in COMMANDS:
+    _module = importlib.import_module(f"profiler.cli.{_name}")
+    if _name in GROUPS:
+        app.add_typer(_module.app, name=_name)
+    else:
+        app.command(_name)(_module.command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the program and return its exit code."""
+    try:
+        result: Any = app(arguments, prog_name="profiler", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except KeyboardInterrupt:
+        return _say("stopped; the same command goes on where it was", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _failure(error)
+
+
+def _failure(error: Exception) -> int:
+    if isinstance(error, typer.Abort):
+        return _say("stopped; the same command goes on where it was", 130)
+    if hasattr(error, "show") and hasattr(error, "exit_code"):  # typed wrong: Typer's own classes know how to say it
+        error.show()
+        return int(error.exit_code)
+    if os.environ.get("PROFILER_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    return _say(_sentence(error), 1)
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    expected = isinstance(error, (ValueError, LookupError, OSError, ImportError, RuntimeError))
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    if not text or not expected:
+        text = f"unexpected {type(error).__name__}: {text}; set PROFILER_TRACEBACK=1 and report what it shows"
+    return text
+
+
+def _say(text: str, code: int) -> int:
+    print(f"profiler: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,48 @@
+"""`profiler verify`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profiler.cli.options import AsJson, Cores, DeviceName, Runtime, Threads, parse_cores
+
+
+def command(
+    subnet: Annotated[Path, typer.Option("--subnet", help="Subnet file that `profiler export` wrote, with its models beside it.")],
+    device: DeviceName = "local",
+    runtime: Runtime = None,
+    threads: Threads = None,
+    cores: Cores = None,
+    devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
+    table: Annotated[Path | None, typer.Option("--table", help="Latency table of the same condition, to predict from.")] = None,
+    max_latency_ms: Annotated[float | None, typer.Option("--max-latency-ms", min=0, help="Budget; the subnet file's own by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure an exported subnet on a device and say whether it keeps its budget. Exit code 1 if it does not.
+
+    Example: profiler verify --subnet exported/subnet.json --device local --runtime onnxruntime
+    """
+    from device_agents.devices import connect
+    from profiler.cli.output import print_json, progress_bar
+    from profiler.cli.tables import print_verifications
+    from profiler.predicting import predicted_latency_ms
+    from profiler.subnet import read_subnet
+    from profiler.verifying import verify_subnet
+
+    record = read_subnet(subnet)
+    budget = record.max_latency_ms if max_latency_ms is None else max_latency_ms
+    with connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file) as agent:
+        predicted = predicted_latency_ms(record, agent.info(), table)
+        with progress_bar("verifying") as report:
+            store = subnet.parent / f"verification-{agent.info().runtime}.lut"
+            record = verify_subnet(record, subnet.parent, agent, store, predicted, budget, report, session=str(time.time_ns()))
+    if as_json:
+        print_json([{**v, "condition": dict(v["condition"])} for v in record.to_dict()["verifications"]])
+    else:
+        print_verifications(record.verifications)
+    if record.verifications[-1].kept is False:
+        raise typer.Exit(1)

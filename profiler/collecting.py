@@ -1,0 +1,80 @@
+"""Collecting a latency table into a file: the workflow behind `profiler collect`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from device_agents.base import DeviceAgent
+from luts.store import MeasurementStore
+from luts.table import LatencyTable
+from profiler.measuring.collect import CollectSummary, collect
+from profiler.measuring.plan import make_plan
+from profiler.measuring.settings import preset
+from profiler.trust import trust_checks
+from supernets.space import SearchSpace
+from supernets.spaces import parse_resolutions
+from supernets.spaces import space as search_space
+
+Report = Callable[[int, int, str], None]  # done, of how many, note
+
+
+@dataclass(frozen=True)
+class CollectResult:
+    """A collected table: where it is, what it holds, and what this call added."""
+
+    path: Path
+    space: str
+    blocks: int
+    networks: int
+    summary: CollectSummary
+    warnings: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """Return what was done, in one sentence."""
+        holds = f"{self.path} holds {self.blocks} blocks and {self.networks} whole networks of {self.space}"
+        if self.summary.nothing_to_do:
+            return f"nothing to do: {holds}, all {self.summary.skipped_visits} visits of this plan"
+        before = f", {self.summary.skipped_visits} were there before" if self.summary.skipped_visits else ""
+        return f"{holds}; {self.summary.measured_visits} visits measured in {self.summary.seconds:.0f} s{before}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as a JSON-serialisable mapping."""
+        return {**asdict(self), "path": str(self.path), "warnings": list(self.warnings)}
+
+
+def space_to_measure(name: str, resolutions: str | None) -> SearchSpace:
+    """Return the space with only these resolutions; ones its table does not list are added where the space can have them.
+
+    Raises:
+        UnknownSpaceError, ValueError: no such space, or no such resolutions.
+    """
+    space = search_space(name)
+    if resolutions is None:
+        return space
+    wanted = parse_resolutions(resolutions)
+    listed = next(choice.values for choice in space.choices if choice.name == "resolution")
+    if set(wanted) <= set(listed):
+        return space.restrict({"resolution": wanted})
+    return search_space(f"{name}{',' if ':' in name else ':'}resolutions={'/'.join(map(str, wanted))}")
+
+
+def collect_table(space: SearchSpace, agent: DeviceAgent, out: Path, preset_name: str, seed: int, report: Report) -> CollectResult:
+    """Measure what the file at `out` still lacks of a space's table; a finished one is left as it is.
+
+    Raises:
+        ValueError: an unknown preset.
+        StoreError, StoreFullError, DeviceError: see `profiler.measuring.collect.collect`.
+    """
+    plan = make_plan(space, preset(preset_name), seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with MeasurementStore(out) as store:
+        try:
+            summary = collect(space, agent, store, plan, lambda done, total: report(done, total, ""))
+        finally:
+            store.finish()
+        table = LatencyTable.of_store(store)
+        found = tuple(check.text for check in trust_checks(store) if not check.passed)
+    return CollectResult(out, space.name, len(table.entries), len(table.networks()), summary, found)

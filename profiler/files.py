@@ -1,0 +1,62 @@
+"""Reading and writing small files: whole or not at all, with one sentence where a file is not what it should be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+class FileKindError(ValueError):
+    """A file of another kind than the command needs."""
+
+
+def read_json(path: Path) -> Any:
+    """Return what the JSON file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        FileKindError: it is not JSON.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; expected a JSON file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FileKindError(f"{path} is not a JSON file ({error}); expected one written by profiler") from None
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write `data` as indented JSON."""
+    write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a crash or a full disk leaves the old one, or none, but never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()

@@ -1,0 +1,83 @@
+"""Proof on the device: exported models are measured, and set beside what was predicted and what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from device_agents.base import DeviceAgent
+from luts.store import MeasurementStore
+from luts.table import NetworkMeasurement
+from profiler.files import FileKindError, sha256_of
+from profiler.measuring.networks import measure_networks
+from profiler.measuring.plan import NetworkItem
+from profiler.measuring.settings import ProtocolSettings
+from profiler.subnet import ExportedModel, SubnetRecord, Verification, write_subnet
+
+# Whole networks only, over four fresh processes: what a verification and a re-measured finalist get.
+VERIFY = ProtocolSettings(rounds=4, network_visits=8, network_runs=10, network_warmup=2)
+Report = Callable[[int, int, str], None]
+
+
+class NothingToVerifyError(ValueError):
+    """A subnet file has no model that the device's runtime could run."""
+
+
+def verify_subnet(
+    record: SubnetRecord,
+    folder: Path,
+    agent: DeviceAgent,
+    store_path: Path,
+    predicted_latency_ms: float | None,
+    max_latency_ms: float | None,
+    report: Report,
+    session: str = "verification",
+) -> SubnetRecord:
+    """Measure the subnet's model of the agent's format, write the subnet file anew and return it with the verification in it.
+
+    A verification under the same condition takes the place of an earlier one.
+
+    Raises:
+        NothingToVerifyError: no model of that format was exported.
+        FileKindError: the model file is not the one that was exported.
+        StoreError, DeviceError: see `profiler.measuring.networks.measure_networks`.
+    """
+    model = _model_of(record, agent.model_format)
+    path = folder / model.file
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}, which the subnet file names; export the subnet again")
+    if sha256_of(path) != model.sha256:
+        raise FileKindError(f"{path} is not the model that was exported (its SHA-256 differs from the subnet file's); export the subnet again")
+    item = NetworkItem(model.file, tuple(record.space.blocks(record.architecture)), record.architecture, "verification", path.read_bytes())
+    measured, condition = measure_items(agent, store_path, [item], session, report)
+    found = Verification(
+        format=model.format, condition=condition, predicted_latency_ms=predicted_latency_ms, measured_latency_ms=measured[0].latency_ms,
+        relative_spread=measured[0].relative_spread or 0.0, max_latency_ms=max_latency_ms, visits=measured[0].visits, samples=measured[0].samples,
+    )  # fmt: skip
+    others = [earlier for earlier in record.verifications if dict(earlier.condition) != dict(condition)]
+    record = record.changed(verifications=(*others, found))
+    write_subnet(folder / "subnet.json", record)
+    return record
+
+
+def _model_of(record: SubnetRecord, model_format: str) -> ExportedModel:
+    for model in record.models:
+        if model.format == model_format:
+            return model
+    formats = ", ".join(model.format for model in record.models) or "none"
+    raise NothingToVerifyError(f"the subnet file has no {model_format} model (it has: {formats}), which the device's runtime needs; export it first")
+
+
+def measure_items(
+    agent: DeviceAgent, store_path: Path, items: Sequence[NetworkItem], session: str, report: Report
+) -> tuple[tuple[NetworkMeasurement, ...], Mapping[str, Any]]:
+    """Return the measurements of whole networks, in order, and the condition they were made under."""
+    store_path.parent.mkdir(parents=True, exist_ok=True)
+    with MeasurementStore(store_path) as store:
+        try:
+            found = measure_networks(agent, store, items, VERIFY, session=session, progress=lambda done, total: report(done, total, ""))
+            condition = store.condition()
+        finally:
+            store.finish()
+    return found.measurements, {} if condition is None else condition.to_dict()

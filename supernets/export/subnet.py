@@ -1,0 +1,43 @@
+"""From a supernet to one deployable subnet: slice, calibrate the norms, fold, hand over as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supernets.blocks import BlockSpec
+from supernets.networks.calibration import calibrate
+from supernets.networks.functional import forward, running_norm
+from supernets.networks.supernet import Supernet
+from supernets.space import Architecture
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """One network cut out of a supernet: blocks, learned tensors (kernel matrices baked in) and calibrated statistics."""
+
+    blocks: tuple[BlockSpec, ...]
+    tensors: dict[str, Tensor]
+
+    @torch.inference_mode()
+    def logits(self, images_NCHW: Tensor) -> Array:
+        """Return the unfolded network's outputs, (N, classes): the reference an exported file is checked against."""
+        return forward(self.blocks, images_NCHW, self.tensors, running_norm).numpy()
+
+    def arrays(self) -> dict[str, Array]:
+        """Return every tensor as a numpy array, unfolded, by name (`weights.fold` merges the norms)."""
+        return {name: tensor.detach().numpy() for name, tensor in self.tensors.items()}
+
+
+def cut_subnet(supernet: Supernet, architecture: Architecture, calibration_batches_NCHW: Iterable[Tensor]) -> Subnet:
+    """Return the architecture's network with norm statistics measured on the given batches (at its own resolution)."""
+    blocks = tuple(supernet.space.blocks(architecture))
+    learned = {name: tensor.detach() for name, tensor in supernet.child(architecture).items()}
+    return Subnet(blocks, {**learned, **calibrate(blocks, learned, calibration_batches_NCHW)})
