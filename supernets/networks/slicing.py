@@ -51,7 +51,7 @@ def _block_slices(block: BlockSpec, tensors: Tensors) -> Iterator[tuple[str, Ten
     for name, shape in block_tensors(block).items():
         tensor = tensors[name]
         if any(have < need for have, need in zip(tensor.shape, shape, strict=True)):
-            raise ValueError(f"tensor {name!r} of the supernet has shape {tuple(tensor.shape)}, too small for {shape}; use weights of the block's own space")
+            raise ValueError(f"tensor {name!r} of the supernet has shape {tuple(tensor.shape)}; expected at least {shape}: use its space's weights")
         if len(shape) == 4:
             tensor = cut_kernel(tensor[: shape[0], : shape[1]], shape[-1], name.removesuffix(".weight"), tensors)
         else:

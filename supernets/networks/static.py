@@ -24,8 +24,9 @@ class StaticNetwork(nn.Module):
         self.blocks = tuple(blocks)
         learned = fresh_tensors(self.blocks, seed)
         statistics = fresh_statistics(self.blocks)
-        for own in (learned, statistics) if tensors is not None else ():
-            own.update({name: tensors[name].detach().clone() for name in own if name in tensors or own is learned})
+        if tensors is not None:
+            learned = {name: tensors[name].detach().clone() for name in learned}
+            statistics.update({name: tensors[name].detach().clone() for name in statistics if name in tensors})
         hold(self, learned, statistics)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:

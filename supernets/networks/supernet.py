@@ -50,6 +50,6 @@ def supernet_tensors(space: SearchSpace, kernel_transform: bool = True, seed: in
         for choice in space.choices:
             if choice.kind == "kernel_size":
                 place = choice.name.removesuffix(".kernel_size")
-                for size in range(max(choice.values) - 2, min(choice.values) - 1, -2):  # type: ignore[type-var, operator, arg-type]
+                for size in range(max(choice.values) - 2, min(choice.values) - 1, -2):  # type: ignore[operator, arg-type]
                     tensors[matrix_name(f"{place}.depthwise", size + 2, size)] = torch.eye(size * size)
     return tensors

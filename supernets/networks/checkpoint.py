@@ -1,0 +1,134 @@
+"""Files of trained supernets: safetensors with the metadata that says what they are; written whole or not at all.
+
+Metadata is one JSON mapping in the file's header, under the key `supernets`. `kind`, `space` and `kernel_transform` are
+this file's; the rest is what the writer adds (seed, recipe, data, command …).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supernets import spaces
+from supernets.networks.supernet import Supernet
+
+KIND = "elastic-latency supernet"
+HEADER_KEY = "supernets"
+
+
+class CheckpointError(ValueError):
+    """A file of weights that is not what it should be; the text names the file and the first thing that differs."""
+
+
+def save_supernet(path: str | Path, supernet: Supernet, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write the supernet's tensors and metadata.
+
+    Raises:
+        ValueError: the metadata gives a key that this function sets.
+    """
+    own = {"kind": KIND, "space": supernet.space.name, "kernel_transform": supernet.kernel_transform}
+    taken = sorted(set(own) & set(metadata or {}))
+    if taken:
+        raise ValueError(f"metadata of a supernet cannot set {taken[0]!r}; it is taken from the supernet itself")
+    write_tensors(path, {name: tensor.detach() for name, tensor in supernet.tensors().items()}, {**own, **(metadata or {})})
+
+
+def load_supernet(path: str | Path) -> Supernet:
+    """Return the supernet of a file that `save_supernet` wrote, ready to slice.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is of another kind, or a tensor is missing, too much, or of another shape.
+        UnknownSpaceError: its space is not known here.
+    """
+    tensors, metadata = read_tensors(path, KIND)
+    supernet = Supernet(spaces.space(str(metadata["space"])), bool(metadata["kernel_transform"]))
+    check_tensors(path, tensors, supernet.tensors())
+    with torch.no_grad():
+        for name, tensor in supernet.tensors().items():
+            tensor.copy_(tensors[name])
+    return supernet
+
+
+def supernet_metadata(path: str | Path) -> dict[str, Any]:
+    """Return the metadata of a supernet's file without reading its tensors.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is of another kind.
+    """
+    return read_metadata(path, KIND)
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and metadata (with its `kind`) as safetensors: into a temporary file, flushed to disk, then renamed."""
+    save = _safetensors().torch.save
+    path = Path(path)
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {HEADER_KEY: json.dumps(metadata, sort_keys=True)})
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_metadata(path: str | Path, kind: str) -> dict[str, Any]:
+    """Return the metadata of a file that `write_tensors` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is no safetensors file, or of another kind.
+    """
+    return _open(path, kind, lambda file: None)[1]
+
+
+def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the metadata of a file that `write_tensors` wrote; raises what `read_metadata` does."""
+    return _open(path, kind, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+
+
+def check_tensors(path: str | Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Check names and shapes.
+
+    Raises:
+        CheckpointError: a tensor is missing, too much, or of another shape or type.
+    """
+    missing, strange = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    if missing or strange:
+        what = f"lacks the tensor {missing[0]!r}" if missing else f"holds the tensor {strange[0]!r}, which its space does not have"
+        raise CheckpointError(f"file {str(path)!r} {what} ({len(missing)} missing, {len(strange)} too many); expected exactly its space's tensors")
+    for name, tensor in expected.items():
+        if tensors[name].shape != tensor.shape or tensors[name].dtype != tensor.dtype:
+            have, need = (f"{str(t.dtype).removeprefix('torch.')} of shape {tuple(t.shape)}" for t in (tensors[name], tensor))
+            raise CheckpointError(f"tensor {name!r} of file {str(path)!r} is {have}; expected {need}")
+
+
+def _open(path: str | Path, kind: str, read: Any) -> tuple[Any, dict[str, Any]]:
+    safetensors = _safetensors()
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"file {str(path)!r} was not found; expected a file of kind {kind!r}")
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            metadata = json.loads((file.metadata() or {}).get(HEADER_KEY, "{}"))
+            found = metadata.get("kind") if isinstance(metadata, dict) else None
+            if found != kind:
+                raise CheckpointError(f"file {str(path)!r} is of kind {found!r}; expected {kind!r}")
+            return read(file), metadata
+    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"file {str(path)!r} cannot be read ({error}); expected safetensors of kind {kind!r}") from error
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError as error:
+        raise ImportError("files of weights need the package 'safetensors'; install it with pip install 'elastic-latency[train]'") from error
+    return safetensors

@@ -1,0 +1,87 @@
+"""Channel sorting: a permutation of a supernet's tensors that puts the most important channels first, so that narrow
+children, which keep the leading channels, keep the best ones (Once-for-All, section 3.3).
+
+Importance of an inner channel of an `mbconv` block is the L1 norm of the project convolution's weights that read it; of
+an inner channel of its squeeze-and-excitation, of the `se_expand` weights that read it. The block computes the same
+after the permutation. Where children of smaller widths are trained already, channels move only between neighbouring
+widths (inside a *group*), so those children compute the same as well. Once-for-All itself keeps no groups in the
+squeeze-and-excitation, which changes its trained children there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from supernets.blocks import BlockSpec
+from supernets.networks.functional import Tensors
+from supernets.places import Place, places
+from supernets.space import SearchSpace
+
+
+def sorted_channels(tensors: Tensors, space: SearchSpace, released: SearchSpace) -> dict[str, Tensor]:
+    """Return the tensors with the inner channels of every block of elastic width in order of importance.
+
+    `space` is the whole space, `released` the part of it whose children are trained so far.
+    """
+    result = dict(tensors)
+    kept = {place.name: place for place in places(released)}
+    for place in places(space):
+        widths = _widths(place)
+        block = _largest(place)
+        if len(widths) > 1 and block.mid_channels != block.in_channels:  # without an expansion the inner channels are the input's
+            trained = _widths(kept[place.name]) if place.name in kept else []
+            _sort_block(result, block, [*trained, (block.mid_channels, block.se_channels)])
+    return result
+
+
+def descending_in_groups(importance: Tensor, bounds: Iterable[int]) -> Tensor:
+    """Return the positions that sort `importance` downwards inside each group; `bounds` are the ends of the groups, rising."""
+    groups, start = [], 0
+    for end in bounds:
+        groups.append(start + torch.sort(importance[start:end], descending=True, stable=True).indices)
+        start = end
+    return torch.cat(groups)
+
+
+def _blocks(place: Place) -> list[BlockSpec]:
+    return [block for block in place.blocks if block is not None]
+
+
+def _widths(place: Place) -> list[tuple[int, int]]:
+    """Return the different (mid, squeeze-and-excitation) widths of a place, narrowest first."""
+    return sorted({(block.mid_channels, block.se_channels) for block in _blocks(place) if block.operator == "mbconv"})
+
+
+def _largest(place: Place) -> BlockSpec:
+    return max(_blocks(place), key=lambda block: block.mid_channels)
+
+
+def _sort_block(tensors: dict[str, Tensor], block: BlockSpec, released_widths: list[tuple[int, int]]) -> None:
+    mid_bounds = sorted({mid for mid, _ in released_widths})
+    _permute(tensors, _importance(tensors[f"{block.name}.project.weight"]), mid_bounds, {
+        0: [f"{block.name}.{part}" for part in ("expand.weight", "expand.bn.weight", "expand.bn.bias", "depthwise.weight", "depthwise.bn.weight",
+                                                "depthwise.bn.bias", "se_expand.weight", "se_expand.bias")],
+        1: [f"{block.name}.project.weight", f"{block.name}.se_reduce.weight"],
+    })  # fmt: skip
+    if block.se_channels:
+        se_bounds = sorted({se for _, se in released_widths})
+        _permute(tensors, _importance(tensors[f"{block.name}.se_expand.weight"]), se_bounds, {
+            0: [f"{block.name}.se_reduce.weight", f"{block.name}.se_reduce.bias"],
+            1: [f"{block.name}.se_expand.weight"],
+        })  # fmt: skip
+
+
+def _importance(weight: Tensor) -> Tensor:
+    """Return the L1 norm of what is read from each input channel of a convolution (O, I, k, k): (I,)."""
+    return weight.abs().sum((0, 2, 3))
+
+
+def _permute(tensors: dict[str, Tensor], importance: Tensor, bounds: list[int], names_by_axis: dict[int, list[str]]) -> None:
+    order = descending_in_groups(importance, bounds)
+    for axis, names in names_by_axis.items():
+        for name in names:
+            if name in tensors:
+                tensors[name] = tensors[name].index_select(axis, order)

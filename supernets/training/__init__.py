@@ -1,0 +1,1 @@
+"""Training of supernets: image data, phases, recipes and the one loop that runs them."""

@@ -1,0 +1,157 @@
+"""Files of images → arrays: idx files (MNIST's format), folders in ImageNet's layout, npz files.
+
+Images are uint8 of shape (n, side, side, channels), labels int64 of shape (n,), counted from 0.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]  # train_images, train_labels, test_images, test_labels, maybe validation_*
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
+IDX_FILES = {
+    "train_images": "train-images-idx3-ubyte", "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte", "test_labels": "t10k-labels-idx1-ubyte",
+}  # fmt: skip
+
+
+def read_idx(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return the array of an idx file of bytes, compressed by gzip or not.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is of another kind, or cut short.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"file {str(path)!r} was not found; expected an idx file")
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, OSError) as error:
+        raise ValueError(f"file {str(path)!r} cannot be unpacked ({error}); expected gzip data, so fetch it again") from error
+    if len(data) < 4 or data[:3] != b"\x00\x00\x08":
+        raise ValueError(f"file {str(path)!r} begins with {data[:4].hex() or 'nothing'}; expected an idx file of bytes, which begins with 000008")
+    header = 4 + 4 * data[3]
+    shape = tuple(np.frombuffer(data[4:header], dtype=">u4").tolist())
+    if len(data) - header != math.prod(shape):
+        raise ValueError(f"file {str(path)!r} holds {len(data) - header} bytes; its header says {math.prod(shape)}, so fetch it again")
+    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def read_idx_folder(folder: Path) -> Arrays:
+    """Return the four arrays of a folder of idx files with MNIST's names, with or without `.gz`."""
+    arrays: Arrays = {}
+    for key, name in IDX_FILES.items():
+        plain = folder / name
+        array = read_idx(plain if plain.is_file() else folder / f"{name}.gz")
+        arrays[key] = array[..., None] if key.endswith("images") else array.astype(np.int64)
+    return arrays
+
+
+def read_npz(path: Path) -> tuple[Arrays, tuple[str, ...]]:
+    """Return the arrays and the class names (empty if it has none) of an npz file; nothing in it is executed.
+
+    Raises:
+        ValueError: no npz file, arrays missing or unknown, or objects inside.
+    """
+    needed, optional = list(IDX_FILES), ["validation_images", "validation_labels", "class_names"]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: Arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"file {str(path)!r} cannot be read as npz ({error}); expected plain arrays {', '.join(needed)}") from error
+    missing, strange = [key for key in needed if key not in arrays], [key for key in arrays if key not in needed + optional]
+    if missing or strange:
+        raise ValueError(f"file {str(path)!r} holds the arrays {', '.join(arrays)}; expected {', '.join(needed)}, and may have {', '.join(optional)}")
+    names = tuple(str(name) for name in arrays.pop("class_names", np.array([], dtype="U1")))
+    for key in [key for key in arrays if key.endswith("labels")]:
+        arrays[key] = arrays[key].astype(np.int64)
+    return arrays, names
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], class_names: tuple[str, ...] = ()) -> None:
+    """Write what `read_npz` reads, compressed, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, class_names=np.array(class_names, dtype=str), **arrays)  # type: ignore[arg-type]
+    temporary.replace(path)
+
+
+def read_image_folder(folder: Path, side: int | None = None, channels: int | None = None) -> tuple[Arrays, tuple[str, ...]]:
+    """Return the arrays and class names of `train/`, `test/` and `val/`, each with a folder a class.
+
+    With `side`, images are scaled so that their shorter edge has it, and their middle is cut out; without, they must be
+    of one square size. `channels` None takes the first image's: 1 (grey) or 3 (colour). Images are held in memory.
+    `val/` beside `test/` is the validation set; alone it is the test set, as in ImageNet.
+
+    Raises:
+        ImportError: the package that decodes images is missing.
+        FileNotFoundError: a folder, or all images of a class, is missing.
+        ValueError: the classes of two folders differ, an image cannot be read, or sizes differ.
+    """
+    parts = {"train": "train", "test": "test" if (folder / "test").is_dir() else "val"}
+    if parts["test"] == "test" and (folder / "val").is_dir():
+        parts["validation"] = "val"
+    names = _class_names(folder / "train")
+    arrays: Arrays = {}
+    for key, part in parts.items():
+        if _class_names(folder / part) != names:
+            found = _few(_class_names(folder / part))
+            raise ValueError(f"folder {str(folder / part)!r} has the classes {found}; expected those of train/, {_few(names)}")
+        files = [(file, label) for label, name in enumerate(names) for file in _image_files(folder / part / name)]
+        images = _decode([file for file, _ in files], side, channels)
+        side, channels = images.shape[1], images.shape[3]
+        arrays[f"{key}_images"], arrays[f"{key}_labels"] = images, np.array([label for _, label in files], dtype=np.int64)
+    return arrays, names
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) if folder.is_dir() else ()
+    if not names:
+        raise FileNotFoundError(f"folder {str(folder)!r} has no class folders; expected train/ and val/ or test/, with a folder of images a class")
+    return names
+
+
+def _image_files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"folder {str(folder)!r} has no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+    return files
+
+
+def _decode(files: list[Path], side: int | None, channels: int | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as error:
+        raise ImportError("reading image files needs the package 'pillow'; install it with pip install 'elastic-latency[train]'") from error
+    images: np.ndarray[Any, np.dtype[np.uint8]] | None = None
+    for row, file in enumerate(files):
+        try:
+            with Image.open(file) as opened:
+                if channels is None:
+                    channels = 1 if opened.mode in ("1", "L", "I", "F") else 3
+                image = opened.convert("L" if channels == 1 else "RGB")
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise ValueError(f"image {str(file)!r} cannot be read ({error}); remove it or fetch it again") from error
+        if side is not None and image.size != (side, side):
+            image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels)
+        if images is None:
+            images = np.empty((len(files), *pixels.shape), dtype=np.uint8)
+        if pixels.shape != images.shape[1:] or image.width != image.height:
+            size = f"{image.width}x{image.height}"
+            raise ValueError(f"image {str(file)!r} is {size} pixels; expected one square size for all, so give the side to scale to")
+        images[row] = pixels
+    if images is None:
+        raise FileNotFoundError("no image was found; expected a folder of images a class")
+    return images

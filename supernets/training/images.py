@@ -1,0 +1,46 @@
+"""Images as arrays of pixels → network inputs: the one way used by training, calibration, evaluation and export checks.
+
+Dimensions: N images, H = W side, C channels. Pixels are uint8; inputs are float32 in channels-last memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+# inputs = (pixel / 255 - PIXEL_MEAN) / PIXEL_STD for every data set: the norm behind the stem undoes any other scale
+PIXEL_MEAN = 0.5
+PIXEL_STD = 0.25
+
+
+def network_input(images_NHWC: Pixels, side: int) -> Tensor:
+    """Return a batch of inputs (N, C, side, side): scaled pixels, resized bilinearly with antialiasing."""
+    pixels_NCHW = torch.from_numpy(np.ascontiguousarray(images_NHWC)).permute(0, 3, 1, 2)
+    x_NCHW = (pixels_NCHW.float() - 255 * PIXEL_MEAN) / (255 * PIXEL_STD)
+    if x_NCHW.shape[2:] != (side, side):
+        x_NCHW = F.interpolate(x_NCHW, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+    return x_NCHW.contiguous(memory_format=torch.channels_last)
+
+
+def input_batches(images_NHWC: Pixels, side: int, batch_size: int) -> Iterator[Tensor]:
+    """Yield all images, in order, as batches of inputs; the last one may be smaller."""
+    for start in range(0, len(images_NHWC), batch_size):
+        yield network_input(images_NHWC[start : start + batch_size], side)
+
+
+def augmented(images_NHWC: Pixels, rng: np.random.Generator, crop_padding: int, flip: bool) -> Pixels:
+    """Return the images moved by up to `crop_padding` pixels each way, black coming in, and half of them mirrored."""
+    count, side = images_NHWC.shape[:2]
+    top, left = rng.integers(0, 2 * crop_padding + 1, size=(2, count, 1))
+    mirrored = rng.random((count, 1)) < (0.5 if flip else 0.0)
+    rows, columns = top + np.arange(side), left + np.arange(side)
+    columns = np.where(mirrored, columns[:, ::-1], columns)
+    padded = np.pad(images_NHWC, ((0, 0), (crop_padding, crop_padding), (crop_padding, crop_padding), (0, 0)))
+    moved: Pixels = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved

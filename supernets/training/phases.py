@@ -1,0 +1,161 @@
+"""Phases of training: which sub-space, which children each step, who teaches, the schedule, and what is done first.
+
+Epochs count passes over the training images, and may be fractions; learning rates are for the recipe's batch size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from supernets.space import SearchSpace, Value
+
+CHILDREN = ("largest", "smallest", "random")
+TEACHERS = ("none", "full_network", "phase_start")
+ACTIONS = ("sort_channels",)
+RESOLUTIONS = ("shared", "own")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase.
+
+    `restriction` names choices, or kinds of choices, with the values the phase allows; `children` says how each step's
+    networks are drawn from that sub-space. Each child learns from the labels and, times `distillation_ratio`, from the
+    teacher: the largest network as it was when the first phase with a teacher began (`full_network`) or when this one
+    did (`phase_start`). All children of a step see one resolution (`shared`) or each its own.
+
+    Raises:
+        ValueError: a field out of range.
+    """
+
+    name: str
+    epochs: float
+    learning_rate: float
+    restriction: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    children: tuple[str, ...] = ("random",)
+    warmup_epochs: float = 0.0
+    teacher: str = "none"
+    distillation_ratio: float = 0.0
+    dropout: float = 0.0
+    actions: tuple[str, ...] = ()
+    resolution: str = "shared"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "restriction", MappingProxyType({name: tuple(values) for name, values in self.restriction.items()}))
+        object.__setattr__(self, "children", tuple(self.children))
+        object.__setattr__(self, "actions", tuple(self.actions))
+        for name, several in (("children", CHILDREN), ("actions", ACTIONS)):
+            strange = [value for value in getattr(self, name) if value not in several]
+            if strange:
+                raise ValueError(f"{name} of phase {self.name!r} has {strange[0]!r}; expected some of {', '.join(several)}")
+        if not self.children:
+            raise ValueError(f"children of phase {self.name!r} is empty; expected some of {', '.join(CHILDREN)}")
+        for name, known in (("teacher", TEACHERS), ("resolution", RESOLUTIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} of phase {self.name!r} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
+        if not self.epochs > 0 or not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(f"phase {self.name!r} has {self.epochs} epochs, {self.warmup_epochs} of warm-up; expected more than 0, and less warm-up")
+        if not self.learning_rate > 0 or self.distillation_ratio < 0 or not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"phase {self.name!r} has learning_rate {self.learning_rate}, distillation_ratio {self.distillation_ratio}, dropout {self.dropout}; "
+                "expected more than 0, at least 0, and 0 to 1"
+            )
+        if (self.teacher == "none") != (self.distillation_ratio == 0):
+            raise ValueError(f"phase {self.name!r} has teacher {self.teacher!r}, distillation_ratio {self.distillation_ratio}; one needs the other")
+
+    def space(self, whole: SearchSpace) -> SearchSpace:
+        """Return the part of the space this phase trains."""
+        return whole.restrict(self.restriction)
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """Return the number of optimiser steps, at least one."""
+        return max(1, round(self.epochs * steps_per_epoch))
+
+    def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
+        """Return the learning rate of a step of the phase: a linear warm-up, then half a cosine to zero."""
+        warmup, total = round(self.warmup_epochs * steps_per_epoch), self.steps(steps_per_epoch)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / (warmup + 1)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-serialisable mapping."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            **values,
+            "restriction": {name: list(allowed) for name, allowed in self.restriction.items()},
+            "children": list(self.children),
+            "actions": list(self.actions),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Phase:
+        """Return the phase that `to_dict` described.
+
+        Raises:
+            ValueError: an unknown or missing field, or a value `Phase` refuses.
+        """
+        return cls(**checked_fields(cls, values, "a phase"))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training: phases one after another, and what they share. The optimiser is SGD with Nesterov momentum.
+
+    Raises:
+        ValueError: a field out of range.
+    """
+
+    name: str
+    phases: tuple[Phase, ...]
+    batch_size: int = 64
+    momentum: float = 0.9
+    weight_decay: float = 3e-5  # of weights only, not of norms and biases
+    label_smoothing: float = 0.1
+    crop_padding: int = 4  # pixels an image is moved by at most
+    flip: bool = True
+    kernel_transform: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "phases", tuple(self.phases))
+        names = [phase.name for phase in self.phases]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"phases of recipe {self.name!r} are named {names}; expected one or more different names")
+        if self.batch_size < 2 or self.crop_padding < 0:
+            raise ValueError(f"recipe {self.name!r} has batch_size {self.batch_size}, crop_padding {self.crop_padding}; expected at least 2, and 0")
+        if not 0 < self.momentum < 1 or self.weight_decay < 0 or not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"recipe {self.name!r} has momentum {self.momentum}, weight_decay {self.weight_decay}, label_smoothing {self.label_smoothing}; "
+                "expected 0 to 1, at least 0, 0 to 1"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-serialisable mapping."""
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "phases": [phase.to_dict() for phase in self.phases]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Return the recipe that `to_dict` described.
+
+        Raises:
+            ValueError: an unknown or missing field, or a value a phase or `Recipe` refuses.
+        """
+        known = checked_fields(cls, values, "a recipe")
+        return cls(**{**known, "phases": tuple(Phase.from_dict(phase) for phase in known["phases"])})
+
+
+def checked_fields(cls: Any, values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return the mapping if all its keys are fields of the data class and none it needs is missing.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(cls)}
+    strange, missing = [name for name in values if name not in known], [name for name, needed in known.items() if needed and name not in values]
+    if strange or missing:
+        raise ValueError(f"{what} {'has no field' if strange else 'needs the field'} {(strange or missing)[0]!r}; its fields are {', '.join(known)}")
+    return dict(values)

@@ -1,0 +1,31 @@
+"""The accuracy of one child, the plain way: calibrate its norms, fold them, count hits."""
+
+from __future__ import annotations
+
+import torch
+
+from supernets.networks.calibration import calibrate
+from supernets.networks.functional import Tensors, fold, forward, no_norm
+from supernets.networks.slicing import child_tensors
+from supernets.space import Architecture, SearchSpace
+from supernets.training.data import Labels
+from supernets.training.images import Pixels, input_batches
+
+BATCH_SIZE = 256
+
+
+@torch.no_grad()
+def accuracy(
+    space: SearchSpace, tensors: Tensors, architecture: Architecture, images_NHWC: Pixels, labels: Labels, calibration_NHWC: Pixels
+) -> float:  # fmt: skip
+    """Return the share of images a child of the supernet of these tensors classifies rightly, its norms calibrated first."""
+    blocks = space.blocks(architecture)
+    side, child = blocks[0].input_side, child_tensors(blocks, tensors)
+    folded = fold({**child, **calibrate(blocks, child, input_batches(calibration_NHWC, side, BATCH_SIZE))}, blocks)
+    truth = torch.from_numpy(labels)
+    hits, start = 0, 0
+    for batch_NCHW in input_batches(images_NHWC, side, BATCH_SIZE):
+        predicted = forward(blocks, batch_NCHW, folded, no_norm).argmax(1)
+        hits += int((predicted == truth[start : start + len(predicted)]).sum())
+        start += len(predicted)
+    return hits / len(labels)

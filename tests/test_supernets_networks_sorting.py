@@ -1,0 +1,82 @@
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from supernets import spaces
+from supernets.networks.functional import batch_norm, forward
+from supernets.networks.slicing import child_tensors
+from supernets.networks.sorting import descending_in_groups, sorted_channels
+from supernets.networks.supernet import supernet_tensors
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def space():
+    return spaces.space("ofa-mobilenetv3-tiny")
+
+
+@pytest.fixture(scope="module")
+def tensors(space):
+    generator = torch.Generator().manual_seed(3)
+    fresh = supernet_tensors(space, seed=1)
+    return {name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator) for name, tensor in fresh.items()}  # norms and biases differ too
+
+
+def run(space, tensors, architecture):
+    x = torch.randn(4, 1, architecture["resolution"], architecture["resolution"], generator=torch.Generator().manual_seed(0))
+    blocks = space.blocks(architecture)
+    with torch.no_grad():
+        return forward(blocks, x, child_tensors(blocks, tensors), batch_norm)
+
+
+def importance(tensors, name):
+    return tensors[f"{name}.weight"].abs().sum((0, 2, 3))
+
+
+def test_sorting_keeps_the_outputs_of_the_largest_network(space, tensors):
+    released = space.restrict({"expand_ratio": (6,)})
+    after = sorted_channels(tensors, space, released)
+    for kernel_size in (3, 7):
+        architecture = space.restrict({"expand_ratio": (6,), "kernel_size": (kernel_size,)}).largest()
+        torch.testing.assert_close(run(space, after, architecture), run(space, tensors, architecture), atol=1e-5, rtol=1e-5)
+
+
+def test_sorting_changes_the_narrow_children_before_they_are_trained(space, tensors):
+    after = sorted_channels(tensors, space, space.restrict({"expand_ratio": (6,)}))
+    assert (run(space, after, space.smallest()) - run(space, tensors, space.smallest())).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("place", ["stage1.block0", "stage2.block0", "stage3.block3"])
+def test_kept_channels_of_a_narrow_child_are_the_most_important(space, tensors, place):
+    before = importance(tensors, f"{place}.project")
+    after = sorted_channels(tensors, space, space.restrict({"expand_ratio": (6,)}))
+    torch.testing.assert_close(importance(after, f"{place}.project"), before.sort(descending=True).values)
+    if place != "stage1.block0":
+        torch.testing.assert_close(importance(after, f"{place}.se_expand").sort(descending=True).values, importance(after, f"{place}.se_expand"))
+
+
+def test_released_children_compute_the_same_after_a_second_sorting(space, tensors):
+    released = space.restrict({"expand_ratio": (4, 6)})
+    after = sorted_channels(tensors, space, released)
+    for width in (4, 6):
+        architecture = space.restrict({"expand_ratio": (width,)}).largest()
+        torch.testing.assert_close(run(space, after, architecture), run(space, tensors, architecture), atol=1e-5, rtol=1e-5)
+
+
+def test_channels_stay_inside_the_groups_of_released_widths(space, tensors):
+    after = sorted_channels(tensors, space, space.restrict({"expand_ratio": (4, 6)}))
+    before, now = importance(tensors, "stage2.block1.project"), importance(after, "stage2.block1.project")
+    for group in (slice(0, 128), slice(128, 192)):  # 32 channels times 4, times 6
+        torch.testing.assert_close(now[group], before[group].sort(descending=True).values)
+
+
+def test_sorting_leaves_blocks_of_one_width_alone_and_its_input_unchanged(space, tensors):
+    copies = {name: tensor.clone() for name, tensor in tensors.items()}
+    after = sorted_channels(tensors, space, space.restrict({"expand_ratio": (6,)}))
+    assert torch.equal(after["first_block.project.weight"], tensors["first_block.project.weight"])
+    assert all(torch.equal(tensors[name], copies[name]) for name in tensors)
+
+
+def test_groups_are_sorted_apart_with_ties_in_order():
+    assert descending_in_groups(torch.tensor([1.0, 3.0, 3.0, 9.0, 5.0, 7.0]), [3, 6]).tolist() == [1, 2, 0, 3, 5, 4]
