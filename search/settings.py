@@ -1,0 +1,54 @@
+"""How long and how wide a search looks. The defaults are those of Once-for-All's evolution finder (Cai et al., ICLR 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Settings of one search; the shares, probabilities and `patience` steer evolution, the rest holds for every strategy.
+
+    A generation scores up to `population_size` networks never scored before. It asks its strategy at most `attempts`
+    times for networks within the budget, and goes on with those it has.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    population_size: int = 100
+    generations: int = 500
+    parent_share: float = 0.25  # of the population: the best ones, kept and bred from
+    mutation_share: float = 0.5  # of the children; the others are crossed
+    mutation_probability: float = 0.1  # of each gene: the slots of one block together, or one depth
+    resolution_probability: float = 0.5
+    patience: int = 30  # generations without a better network until a new line of descent begins; the finder of OFA has one line only
+    attempts: int = 5
+    finalists: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("population_size", "generations", "patience", "attempts", "finalists"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("parent_share", "mutation_share", "mutation_probability", "resolution_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as a JSON-serialisable mapping."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SearchSettings:
+        """Return the settings that `to_dict` described.
+
+        Raises:
+            ValueError: an unknown setting, or a value out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"a search has no setting {unknown[0]!r}; its settings are {', '.join(known)}")
+        return cls(**values)

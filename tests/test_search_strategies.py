@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from search.objectives import Candidates
+from search.settings import SearchSettings
+from search.strategies import STRATEGIES, UnknownStrategyError, create
+from supernets.space import Population, SearchSpace
+from supernets.spaces import space
+
+TINY = space("ofa-mobilenetv3-tiny")
+
+
+def told(population: Population) -> Candidates:
+    """Return candidates that are the better the earlier they come."""
+    return Candidates(population, np.linspace(1.0, 0.0, len(population)), np.ones(len(population)))
+
+
+def all_allowed(searched: SearchSpace, population: Population) -> bool:
+    return all(searched.architecture(architecture) == architecture for architecture in searched.decode(population))
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_proposals_are_as_many_as_asked_for_and_architectures_of_the_restricted_space(name: str) -> None:
+    narrow = TINY.restrict({"resolution": [24, 28], "kernel_size": [3, 7], "stage2.depth": [3]})
+    strategy = create(name, narrow, SearchSettings(population_size=20), np.random.default_rng(0))
+    for generation in range(4):
+        for count in (30, 7):
+            proposals = strategy.ask(count)
+            assert proposals.shape == (count, len(narrow.choices)) and proposals.dtype == np.int8
+            assert all_allowed(narrow, proposals)
+        strategy.tell(told(narrow.sample_different(1 if generation == 0 else 20, np.random.default_rng(generation))))
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_the_same_seed_makes_the_same_proposals(name: str) -> None:
+    first, second = (create(name, TINY, SearchSettings(), np.random.default_rng(5)) for _ in range(2))
+    for strategy in (first, second):
+        strategy.tell(told(TINY.encode([TINY.smallest()])))
+        strategy.tell(told(TINY.sample_different(50, np.random.default_rng(1))))
+    assert np.array_equal(first.ask(100), second.ask(100))
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_a_generation_in_which_nothing_was_found_is_survived(name: str) -> None:
+    strategy = create(name, TINY, SearchSettings(), np.random.default_rng(0))
+    strategy.tell(told(TINY.encode([TINY.smallest()])))
+    for _ in range(3):
+        strategy.tell(told(TINY.sample_population(0, np.random.default_rng(0))))
+        assert len(strategy.ask(10)) == 10
+
+
+def test_an_unknown_strategy_is_named_with_the_known_ones() -> None:
+    with pytest.raises(UnknownStrategyError, match="unknown search strategy 'genius'; known strategies: evolution, random"):
+        create("genius", TINY, SearchSettings(), np.random.default_rng(0))
+
+
+def children(settings: SearchSettings, parent: Population, count: int = 4000) -> Population:
+    """Return the first proposals after a generation that left this one network as the parent of all."""
+    strategy = create("evolution", TINY, settings, np.random.default_rng(0))
+    strategy.tell(told(parent))
+    strategy.tell(told(np.repeat(parent, settings.population_size, axis=0)))
+    return strategy.ask(count)
+
+
+def test_a_mutation_redraws_a_block_s_slots_together_and_the_resolution_more_often() -> None:
+    parent = TINY.encode([TINY.largest()])
+    changed = children(SearchSettings(mutation_share=1.0), parent) != parent
+    names = TINY.position
+    kernel, ratio = changed[:, names["stage1.block0.kernel_size"]], changed[:, names["stage1.block0.expand_ratio"]]
+    # each of the two slots keeps its value by chance in a third of the redraws: 0.1 * 2/3 change, and 4/9 of 0.1 change together
+    assert kernel.mean() == pytest.approx(0.1 * 2 / 3, abs=0.015)
+    assert (kernel & ratio).mean() == pytest.approx(0.1 * 4 / 9, abs=0.015)
+    assert changed[:, names["stage1.depth"]].mean() == pytest.approx(0.1 * 2 / 3, abs=0.015)
+    assert changed[:, names["resolution"]].mean() == pytest.approx(0.5 * 3 / 4, abs=0.03)
+
+
+def test_crossing_equal_parents_changes_nothing() -> None:
+    parent = TINY.encode([TINY.largest()])
+    assert (children(SearchSettings(mutation_share=0.0), parent) == parent).all()
+
+
+def test_after_rejections_the_proposals_stay_nearer_to_their_parents() -> None:
+    parent = TINY.encode([TINY.largest()])
+    strategy = create("evolution", TINY, SearchSettings(mutation_share=1.0), np.random.default_rng(0))
+    strategy.tell(told(parent))
+    strategy.tell(told(np.repeat(parent, 100, axis=0)))
+    first, second = ((strategy.ask(2000) != parent).any(axis=1).mean() for _ in range(2))
+    assert second < first
+
+
+def test_parents_are_the_best_told_so_far() -> None:
+    settings = SearchSettings(population_size=8, parent_share=0.25, mutation_share=0.0)
+    strategy = create("evolution", TINY, settings, np.random.default_rng(0))
+    rows = TINY.sample_different(30, np.random.default_rng(2))
+    strategy.tell(told(rows[:1]))
+    strategy.tell(Candidates(rows[1:9], np.array([0.1, 0.9, 0.2, 0.3, 0.8, 0.4, 0.5, 0.6]), np.ones(8)))
+    strategy.tell(Candidates(rows[9:], np.zeros(21), np.ones(21)))
+    best = np.stack([rows[2], rows[5]])
+    assert all(any((child == parent) | (child == other)) for child in strategy.ask(50) for parent, other in [best])
+    assert np.isin(strategy.ask(200), best).all()
+
+
+def test_a_line_that_stands_still_gives_way_to_random_networks() -> None:
+    settings = SearchSettings(population_size=10, patience=3, mutation_share=0.0)
+    strategy = create("evolution", TINY, settings, np.random.default_rng(0))
+    strategy.tell(told(TINY.encode([TINY.smallest()])))
+    parent = TINY.encode([TINY.largest()])
+    for _ in range(3):
+        strategy.tell(told(np.repeat(parent, 10, axis=0)))
+        assert (strategy.ask(40) == parent).all()
+    strategy.tell(told(np.repeat(parent, 10, axis=0)))
+    assert len(np.unique(strategy.ask(40), axis=0)) > 30
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("population_size", 0), ("generations", 0), ("attempts", -1), ("parent_share", 1.5), ("mutation_share", float("nan"))]
+)
+def test_settings_out_of_range_are_refused_by_name(setting: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{setting} is {value}"):
+        SearchSettings(**{setting: value})
+
+
+def test_settings_survive_a_round_trip_and_refuse_unknown_names() -> None:
+    settings = SearchSettings(population_size=7, patience=3)
+    assert SearchSettings.from_dict(settings.to_dict()) == settings
+    with pytest.raises(ValueError, match="no setting 'popsize'; its settings are population_size"):
+        SearchSettings.from_dict({"popsize": 3})
+
+
+def test_the_defaults_are_the_reference_s() -> None:
+    settings = SearchSettings()
+    assert (settings.population_size, settings.generations, settings.parent_share) == (100, 500, 0.25)
+    assert (settings.mutation_share, settings.mutation_probability, settings.resolution_probability) == (0.5, 0.1, 0.5)
