@@ -48,7 +48,10 @@ def load_supernet(path: str | Path) -> Supernet:
         UnknownSpaceError: its space is not known here.
     """
     tensors, metadata = read_tensors(path, KIND)
-    supernet = Supernet(spaces.space(str(metadata["space"])), bool(metadata["kernel_transform"]))
+    for key, kind in (("space", str), ("kernel_transform", bool)):
+        if not isinstance(metadata.get(key), kind):
+            raise CheckpointError(f"metadata {key!r} of file {str(path)!r} is {metadata.get(key)!r}; expected a value of type {kind.__name__}")
+    supernet = Supernet(spaces.space(metadata["space"]), metadata["kernel_transform"])
     check_tensors(path, tensors, supernet.tensors())
     with torch.no_grad():
         for name, tensor in supernet.tensors().items():
