@@ -1,3 +1,4 @@
+# ruff: noqa: E402  (torch may be missing: the imports below it need it)
 import pytest
 
 torch = pytest.importorskip("torch")

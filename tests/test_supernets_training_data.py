@@ -1,3 +1,4 @@
+# ruff: noqa: E402  (torch may be missing: the imports below it need it)
 import gzip
 from dataclasses import replace
 
@@ -114,7 +115,9 @@ def test_idx_files_are_read_plain_and_compressed(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"", "begins with nothing"), (b"\x89PNG....", "begins with 89504e47"), (idx_bytes(np.zeros((4, 2), np.uint8))[:-1], "holds 7 bytes; its header says 8"),
+    (b"", "begins with nothing"),
+    (b"\x89PNG....", "begins with 89504e47"),
+    (idx_bytes(np.zeros((4, 2), np.uint8))[:-1], "holds 7 bytes; its header says 8"),
 ])  # fmt: skip
 def test_damaged_idx_files_are_refused(tmp_path, content, message):
     (tmp_path / "file").write_bytes(content)

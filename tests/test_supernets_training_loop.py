@@ -1,3 +1,4 @@
+# ruff: noqa: E402  (torch may be missing: the imports below it need it)
 from __future__ import annotations
 
 import os
@@ -118,7 +119,8 @@ def test_metadata_tell_how_the_weights_were_made(space, images, tmp_path):
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize(("change", "message"), [
     ({"seed": 1}, "seed 0, not 1"),
-    ({"recipe": replace(RECIPE, phases=(replace(RECIPE.phases[0], learning_rate=0.5), *RECIPE.phases[1:]))}, r"recipe.phases\[0\].learning_rate 0.05"),
+    ({"recipe": replace(RECIPE, phases=(replace(RECIPE.phases[0], learning_rate=0.5), *RECIPE.phases[1:]))},
+     r"recipe.phases\[0\].learning_rate 0.05"),
     ({"space": "ofa-mobilenetv3-tiny:resolutions=8,classes=3"}, "space 'ofa-mobilenetv3-tiny:resolutions=8/12,classes=3', not"),
     ({"images": 9}, "images_sha256"),
 ])  # fmt: skip
