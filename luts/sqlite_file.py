@@ -132,11 +132,11 @@ class SqliteFile:
         Raises:
             StoreBusyError: another process has the file open.
         """
-        if not self.read_only and self._raw.execute("PRAGMA journal_mode").fetchone() != ("delete",):
-            with _one_sentence(self.path):
+        with _one_sentence(self.path):
+            if not self.read_only and self._raw.execute("PRAGMA journal_mode").fetchone() != ("delete",):
                 self._raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
                 self._raw.execute("PRAGMA journal_mode = DELETE").fetchall()
-            self._logging_ahead = False
+                self._logging_ahead = False
 
     def close(self) -> None:
         """Close the connection; what is committed stays."""

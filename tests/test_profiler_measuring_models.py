@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from profiler.measuring import models
+from profiler.measuring.models import LazyModels, default_model_maker
+from supernets.spaces import space
+
+TINY = space("ofa-mobilenetv3-tiny")
+BLOCKS = TINY.blocks(TINY.smallest())
+
+
+def counted(sizes):
+    made = []
+
+    def maker(name):
+        made.append(name)
+        return bytes(sizes[name])
+
+    return made, LazyModels({name: lambda name=name: maker(name) for name in sizes})
+
+
+def test_a_model_is_made_at_its_first_use_and_once():
+    made, lazy = counted({"a": 3, "b": 5})
+    assert (set(lazy), len(lazy), "a" in lazy, "c" in lazy) == ({"a", "b"}, 2, True, False)
+    assert made == []
+    assert (lazy["b"], lazy["b"]) == (bytes(5), bytes(5))
+    assert made == ["b"]
+
+
+def test_models_above_the_limit_are_made_again_and_not_kept(monkeypatch):
+    monkeypatch.setattr(models, "KEPT_BYTES", 10)
+    made, lazy = counted({"a": 8, "b": 5, "c": 2})
+    for _ in range(2):
+        assert [len(lazy[name]) for name in "abc"] == [8, 5, 2]
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_an_onnx_file_of_blocks_has_the_batch_and_is_always_the_same():
+    onnx = pytest.importorskip("onnx")
+    maker = default_model_maker("onnx", batch=2)
+    model = maker(BLOCKS[2:4])
+    shape = onnx.load_from_string(model).graph.input[0].type.tensor_type.shape
+    assert [side.dim_value for side in shape.dim] == [2, BLOCKS[2].in_channels, BLOCKS[2].input_side, BLOCKS[2].input_side]
+    assert maker(BLOCKS[2:4]) == model
+
+
+def test_a_tflite_file_of_blocks_is_one():
+    pytest.importorskip("ai_edge_litert")
+    assert default_model_maker("tflite")(BLOCKS[:2])[4:8] == b"TFL3"
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(ValueError, match="model format 'pt' is unknown; expected one of onnx, tflite"):
+        default_model_maker("pt")
