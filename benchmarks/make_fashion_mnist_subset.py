@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from supernets.training.data import FASHION_MNIST_CLASSES, FASHION_MNIST_FOLDER, SUBSET
+from supernets.training import fashion_mnist
+from supernets.training.data import SUBSET
 from supernets.training.data_files import read_idx_folder, write_npz
 
 SEED = 20_250_101
@@ -24,7 +25,7 @@ PER_CLASS = {"train": 1000, "test": 200}
 def main() -> None:
     """Draw, write, and print the fingerprint of what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--idx-folder", type=Path, default=FASHION_MNIST_FOLDER)
+    parser.add_argument("--idx-folder", type=Path, default=fashion_mnist.FOLDER)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "supernets" / "data" / SUBSET)
     options = parser.parse_args()
     whole, subset = read_idx_folder(options.idx_folder), {}
@@ -33,7 +34,7 @@ def main() -> None:
         labels = whole[f"{part}_labels"]
         rows = np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == label))[:per_class] for label in range(10)]))
         subset[f"{part}_images"], subset[f"{part}_labels"] = whole[f"{part}_images"][rows], labels[rows].astype(np.uint8)
-    write_npz(options.out, subset, FASHION_MNIST_CLASSES)
+    write_npz(options.out, subset, fashion_mnist.CLASS_NAMES)
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(subset[key]).tobytes() for key in sorted(subset)))
     print(f"{options.out}: {options.out.stat().st_size} bytes, arrays {digest.hexdigest()}")
 

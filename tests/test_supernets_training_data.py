@@ -1,5 +1,6 @@
 # ruff: noqa: E402  (torch may be missing: the imports below it need it)
 import gzip
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from supernets.training.data import FASHION_MNIST_FOLDER, ImageData, drawn, open_images
+from supernets.training import fashion_mnist
+from supernets.training.data import ImageData, drawn, open_images
 from supernets.training.data_files import read_idx, write_npz
 
 pytestmark = pytest.mark.torch
@@ -55,7 +57,7 @@ def test_fingerprint_changes_with_any_image_label_or_split(subset):
     assert subset.fingerprint != open_images(seed=1).fingerprint  # other images held out
 
 
-@pytest.mark.skipif(not FASHION_MNIST_FOLDER.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@pytest.mark.skipif(not fashion_mnist.FOLDER.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_the_subset_is_part_of_the_whole(subset):
     whole = open_images("fashion-mnist")
     assert (len(whole.train_images), len(whole.validation_images), len(whole.test_images)) == (54_000, 6_000, 10_000)
@@ -228,3 +230,31 @@ def test_folders_without_classes_images_or_equal_classes_are_refused(tmp_path):
     (folder / "train" / "fox").mkdir()
     with pytest.raises(FileNotFoundError, match=r"fox' has no images"):
         open_images(str(folder))
+
+
+# --- Fashion-MNIST on request -----------------------------------------------------------------------------------------
+
+
+def test_download_keeps_only_files_of_the_right_content(tmp_path, monkeypatch):
+    shapes = {name: (3, 4, 4) if "images" in name else (3,) for name in fashion_mnist.SHA256_UNPACKED}
+    contents = {name: idx_bytes(np.ones(shape, np.uint8)) for name, shape in shapes.items()}
+    monkeypatch.setattr(fashion_mnist, "SHA256_UNPACKED", {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
+    asked = []
+
+    def read(url):
+        asked.append(url)
+        return gzip.compress(contents[url.rpartition("/")[2].removesuffix(".gz")])
+
+    fashion_mnist.download(tmp_path, read)
+    fashion_mnist.download(tmp_path, read)
+    assert len(asked) == 4 and all(url.startswith("https://") for url in asked)
+    assert len(open_images(str(tmp_path), validation_images=1).test_images) == 3
+    with pytest.raises(ValueError, match="SHA-256 .* so it is not used"):
+        fashion_mnist.download(tmp_path / "other", lambda url: gzip.compress(b"something else"))
+    assert not list((tmp_path / "other").iterdir())
+
+
+def test_missing_fashion_mnist_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(fashion_mnist, "FOLDER", tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="dataset-fashion-mnist"):
+        open_images("fashion-mnist")

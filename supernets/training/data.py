@@ -15,13 +15,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from supernets.training import fashion_mnist
 from supernets.training.data_files import IDX_FILES, Arrays, read_idx_folder, read_image_folder, read_npz, write_npz
 from supernets.training.images import Pixels
 
 Labels: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 SUBSET = "fashion_mnist_subset.npz"  # in supernets/data; benchmarks/make_fashion_mnist_subset.py makes it
-FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
-FASHION_MNIST_CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 MOST_VALIDATION_IMAGES = 10_000  # what Once-for-All holds out of ImageNet's training images
 
 
@@ -120,12 +119,12 @@ def _read(spec: str, side: int | None, channels: int | None, cache: Path | None)
         with resources.as_file(resources.files("supernets") / "data" / SUBSET) as path:
             return read_npz(path)
     if spec == "fashion-mnist":
-        if not FASHION_MNIST_FOLDER.is_dir():
+        if not fashion_mnist.FOLDER.is_dir():
             raise FileNotFoundError(
-                f"images 'fashion-mnist' were not found in {FASHION_MNIST_FOLDER}; install Debian's package dataset-fashion-mnist, or give "
-                "the path of a folder with its four idx files"
+                f"images 'fashion-mnist' were not found in {fashion_mnist.FOLDER}; install Debian's package dataset-fashion-mnist, or give the path "
+                "of a folder with its four idx files (supernets.training.fashion_mnist.download fetches them)"
             )
-        return read_idx_folder(FASHION_MNIST_FOLDER), FASHION_MNIST_CLASSES
+        return read_idx_folder(fashion_mnist.FOLDER), fashion_mnist.CLASS_NAMES
     path = Path(spec)
     if path.is_file():
         return read_npz(path)
