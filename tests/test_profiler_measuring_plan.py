@@ -117,13 +117,20 @@ def test_a_restricted_space_has_a_plan_of_its_own_under_its_own_identity(plan):
     assert set(restricted.blocks) < set(plan.blocks)
 
 
-def test_several_workers_a_round_share_its_visits_and_each_holds_fewer_models(plan):
-    divided = make_plan(TINY, replace(SETTINGS, workers_per_round=4), seed=5)
+def test_rounds_of_many_models_are_shared_out_to_several_workers_that_hold_fewer_each(plan):
+    assert Counter(part.number for part in plan.rounds) == {0: 1, 1: 1, 2: 1}
+    divided = make_plan(TINY, replace(SETTINGS, models_per_worker=len(plan.blocks) // 3), seed=5)
     assert {visit.id for part in divided.rounds for visit in part.visits} == {visit.id for part in plan.rounds for visit in part.visits}
     assert Counter(part.number for part in divided.rounds) == {0: 4, 1: 4, 2: 4}
     everything = len(plan.blocks) + len(plan.networks)
     for part in divided.rounds:
         assert len({key for visit in part.visits for key in visit.subjects}) < everything / 2
+        assert {visit.mode for visit in part.visits} == {"alone", "chain", "network"}
+
+
+def test_a_worker_may_hold_as_little_as_one_chain():
+    plan = make_plan(TINY.restrict(ONE_NETWORK), replace(SETTINGS, models_per_worker=1))
+    assert len(plan.rounds) == SETTINGS.rounds
 
 
 def test_counts_add_up_over_the_rounds(plan):
@@ -148,6 +155,7 @@ def test_the_whole_imagenet_space_is_measured_within_a_quarter_of_an_hour():
     plan = make_plan(IMAGENET, preset("full"))
     assert len(plan.blocks) == 1257
     assert plan.counts().seconds() < 15 * 60
+    assert max(len({key for visit in part.visits for key in visit.subjects}) for part in plan.rounds) < 450
     fewest = PRESETS["full"]
     assert min(fewest.alone_visits, fewest.chain_visits, fewest.network_visits) * fewest.rounds >= 20
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
@@ -149,16 +150,17 @@ def make_plan(space: SearchSpace, settings: ProtocolSettings, seed: int = 0) -> 
     """Return the plan that measures every block of a (restricted) space, alone and in chains, and some of its networks."""
     chains = list(dict.fromkeys(tuple(space.blocks(architecture)) for architecture in covering_architectures(space)))
     networks = {item.key(): item for item in plan_networks(space, settings, seed)}
+    workers = min(len(chains), math.ceil(len({block for chain in chains for block in chain}) / settings.models_per_worker))
     blocks: dict[str, BlockSpec] = {}
     repeated: list[Repeated] = []
     for number, chain in enumerate(chains):
-        worker = number * settings.workers_per_round // len(chains)
+        worker = number * workers // len(chains)  # chains of one resolution are neighbours, and share models
         repeated += [_alone(block.key, worker, settings) for block in dict.fromkeys(chain) if block.key not in blocks]
         blocks |= {block.key: blocks.get(block.key, block) for block in chain}
         subjects = tuple(block.key for block in chain)
         repeated.append(Repeated(CHAIN, subjects, worker, settings.chain_visits, settings.chain_cycles, settings.chain_warmup))
     for number, key in enumerate(networks):
-        repeated.append(_network(key, number * settings.workers_per_round // len(networks), settings))
+        repeated.append(_network(key, number % workers, settings))
     identity = {"space": space.name, "restrictions": _restrictions(space), "seed": seed, "settings": settings.to_dict()}
     return MeasurementPlan(identity, settings, seed, blocks, networks, tuple(repeated))
 

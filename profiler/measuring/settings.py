@@ -1,6 +1,6 @@
 """How much is measured: visits, runs and networks, and the presets.
 
-A *visit* is a few runs in a row; a *round* is one fresh worker process (or `workers_per_round` of them) that makes all of
+A *visit* is a few runs in a row; a *round* is one fresh worker process (or a few, for very many models) that makes all of
 its visits in random order. Many short visits scattered over the session beat one long burst by far, and processes
 differ from each other, so each block gets at least 20 visits over at least 4 rounds in the full preset.
 """
@@ -16,14 +16,15 @@ from typing import Any
 class ProtocolSettings:
     """Numbers of the protocol; visits are a round's, for each block, chain or network.
 
-    `workers_per_round` cuts a round into several workers, each with a part of the models, for devices short of memory.
+    A round of more than `models_per_worker` blocks is cut into several workers, each with about that many models: loaded
+    ones take 5 MB each in the ImageNet spaces.
 
     Raises:
         ValueError: a number is out of range.
     """
 
     rounds: int = 5
-    workers_per_round: int = 1
+    models_per_worker: int = 400
     alone_visits: int = 4
     alone_runs: int = 10
     alone_warmup: int = 2
@@ -37,7 +38,7 @@ class ProtocolSettings:
     held_out_networks: int = 12
 
     def __post_init__(self) -> None:
-        positive = ("rounds", "workers_per_round", "alone_runs", "chain_cycles", "network_runs")
+        positive = ("rounds", "models_per_worker", "alone_runs", "chain_cycles", "network_runs")
         for f in fields(self):
             least, value = int(f.name in positive), getattr(self, f.name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
