@@ -112,9 +112,7 @@ def test_runnable_blocks_of_a_document_run_and_print_what_they_show(document: Pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    "document", [file for file in DOCUMENTS if "<!-- runnable: slow -->" in file.read_text(encoding="utf-8")], ids=lambda file: file.name
-)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)
 def test_all_blocks_of_a_document_run_and_print_what_they_show(document: Path, tmp_path: Path) -> None:
     run_document(document.read_text(encoding="utf-8"), tmp_path, ("runnable", "runnable: slow"))
 
