@@ -34,6 +34,12 @@ def test_the_slow_share_is_that_of_visits_far_above_the_estimate(store):
     assert session_quality(store, "network", "network").slow_share == 0.25
 
 
+def test_a_chain_is_slow_as_a_whole_not_for_one_small_block_in_it(store):
+    for number in range(10):
+        visit(store, f"{number}", "chain", ["a", "b"], [[1300 if number < 5 else 1000] * 3, [100_000] * 3])
+    assert session_quality(store, "block", "chain").slow_share == 0.0
+
+
 def test_doubtful_figures_are_counted(store):
     rng = np.random.default_rng(0)
     for number in range(6):

@@ -6,17 +6,18 @@ how much there was to look past.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from luts.estimates import NANOSECONDS_A_MILLISECOND, Estimate, Samples, estimate
+from luts.estimates import LATENCY_PERCENTILE, estimate
 from luts.store import MeasurementStore
 from luts.table import visits_by_subject
 
-SLOW_FACTOR = 1.15  # a visit is slow if its median is this much above the estimate; fast visits stay within a few percent
+Figures = np.ndarray[Any, np.dtype[np.float64]]
+
+SLOW_FACTOR = 1.15  # a visit is slow if it took this much longer than the fast ones of its kind, which stay within a few percent
 UNSTEADY_SPREAD = 0.05  # a relative standard error above this makes a figure doubtful: the aim is predictions within 5 %
 
 
@@ -42,30 +43,34 @@ class SessionQuality:
 
 def session_quality(store: MeasurementStore, kind: str, mode: str) -> SessionQuality | None:
     """Return the quality of a store's measurements of this kind (block, network) and mode; None where there are none."""
-    subjects = [visits for _, visits in visits_by_subject(store.samples(kind, mode))]
-    if not subjects:
+    estimates = {subject.key: estimate(visits) for subject, visits in visits_by_subject(store.samples(kind, mode))}
+    if not estimates:
         return None
-    estimates = [estimate(visits) for visits in subjects]
-    halves = [relative_half_difference(e.halves_ms) for e in estimates if e.visits > 1]
-    ratios = np.concatenate([_slowness(visits, e) for visits, e in zip(subjects, estimates, strict=True)])
-    records = {visit.number: visit for _, visit, _ in store.samples(kind, mode, include_discarded=True)}
-    discarded = sum(visit.discarded is not None for visit in records.values())
+    halves = [relative_half_difference(found.halves_ms) for found in estimates.values() if found.visits > 1]
+    slowness = _slowness(store, kind, mode)
+    discarded = {visit.number for _, visit, _ in store.samples(kind, mode, include_discarded=True) if visit.discarded is not None}
     return SessionQuality(
-        kind, mode, len(subjects), len(records) - discarded, min(e.visits for e in estimates),
+        kind, mode, len(estimates), len(slowness), min(found.visits for found in estimates.values()),
         float(np.median(halves)) if halves else None, float(np.percentile(halves, 95)) if halves else None,
-        sum(e.relative_spread is not None and e.relative_spread > UNSTEADY_SPREAD for e in estimates),
-        float(np.mean(ratios > SLOW_FACTOR)), discarded,
+        sum(found.relative_spread is not None and found.relative_spread > UNSTEADY_SPREAD for found in estimates.values()),
+        float(np.mean(slowness > SLOW_FACTOR)), len(discarded),
     )  # fmt: skip
+
+
+def _slowness(store: MeasurementStore, kind: str, mode: str) -> Figures:
+    """Return how long each visit took relative to the fast ones among the visits of the same subjects, shape (n_visits,)."""
+    taken_ns: dict[int, float] = {}
+    subjects: dict[int, list[str]] = {}
+    for subject, visit, samples in store.samples(kind, mode):
+        taken_ns[visit.number] = taken_ns.get(visit.number, 0.0) + float(np.median(samples))
+        subjects.setdefault(visit.number, []).append(subject.key)
+    alike: dict[tuple[str, ...], list[float]] = {}
+    for number, keys in subjects.items():
+        alike.setdefault(tuple(keys), []).append(taken_ns[number])
+    return np.concatenate([np.array(visits_ns) / np.percentile(visits_ns, LATENCY_PERCENTILE) for visits_ns in alike.values()])
 
 
 def relative_half_difference(halves_ms: tuple[float, float]) -> float:
     """Return how far two estimates of one latency lie apart, relative to their mean."""
     even, odd = halves_ms
     return abs(even - odd) / ((even + odd) / 2)
-
-
-def _slowness(visits: Sequence[Samples], found: Estimate) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return each visit's median relative to the estimate."""
-    medians_ms = np.array([np.median(visit) for visit in visits]) / NANOSECONDS_A_MILLISECOND
-    ratios: np.ndarray[Any, np.dtype[np.float64]] = medians_ms / found.latency_ms
-    return ratios
