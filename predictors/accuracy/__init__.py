@@ -1,0 +1,69 @@
+"""Accuracy predictors by name; each takes populations of a named space, as a scikit-learn estimator does.
+
+ridge: linear in the choices and in log MACs, best with tens of samples. xgboost: boosted trees. mlp: the network of
+Once-for-All, best with thousands; it trains with torch and predicts without. Further ones come through the entry-point group
+`elastic_latency.accuracy_predictors`: name → subclass of `predictors.base.AccuracyPredictor`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from predictors import folder
+from predictors.base import AccuracyPredictor
+from supernets.space import SearchSpace
+
+ENTRY_POINT_GROUP = "elastic_latency.accuracy_predictors"
+ACCURACY_PREDICTORS = {
+    "ridge": "predictors.accuracy.ridge:RidgeAccuracy",
+    "mlp": "predictors.accuracy.mlp:MlpAccuracy",
+    "xgboost": "predictors.accuracy.xgboost_trees:XgboostAccuracy",
+}
+
+
+class UnknownPredictorError(KeyError):
+    """No accuracy predictor has that name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def names() -> list[str]:
+    """Return the names of all accuracy predictors, built in and from entry points."""
+    return sorted({*ACCURACY_PREDICTORS, *(point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP))})
+
+
+def create(name: str, space_name: str, **settings: Any) -> AccuracyPredictor:
+    """Return an unfitted predictor of this name for the space of that name; settings are the constructor's.
+
+    Raises:
+        UnknownPredictorError: no accuracy predictor has that name.
+        ValueError: the predictor has no such setting.
+    """
+    return _class_of(name)(space_name).set_params(**settings)
+
+
+def load(path: str | Path, space: SearchSpace | None = None) -> AccuracyPredictor:
+    """Return the predictor saved in a folder; a space given is refused unless it is the predictor's own.
+
+    Raises:
+        FileNotFoundError: the folder holds no predictor.
+        PredictorFileError: it holds a damaged one, one of latencies, or one of another space.
+        ImportError: the package it predicts with is not installed (xgboost; the others need none).
+    """
+    description = folder.read(path, "accuracy")
+    return _class_of(description.name).load(path, description, folder.restored_space(description.space, space))
+
+
+def _class_of(name: str) -> type[AccuracyPredictor]:
+    if name in ACCURACY_PREDICTORS:
+        module, _, class_name = ACCURACY_PREDICTORS[name].partition(":")
+        built_in: type[AccuracyPredictor] = getattr(importlib.import_module(module), class_name)
+        return built_in
+    for point in metadata.entry_points(group=ENTRY_POINT_GROUP, name=name):
+        loaded: type[AccuracyPredictor] = point.load()
+        return loaded
+    raise UnknownPredictorError(f"unknown accuracy predictor {name!r}; known: {', '.join(names())}")
