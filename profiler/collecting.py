@@ -52,13 +52,20 @@ def space_to_measure(name: str, resolutions: str | None) -> SearchSpace:
         UnknownSpaceError, ValueError: no such space, or no such resolutions.
     """
     space = search_space(name)
-    if resolutions is None:
-        return space
-    wanted = parse_resolutions(resolutions)
     listed = next(choice.values for choice in space.choices if choice.name == "resolution")
-    if set(wanted) <= set(listed):
-        return space.restrict({"resolution": wanted})
-    return search_space(f"{name}{',' if ':' in name else ':'}resolutions={'/'.join(map(str, wanted))}")
+    if resolutions is None or set(parse_resolutions(resolutions)) <= set(listed):
+        return narrowed(space, resolutions)
+    wanted = "/".join(map(str, parse_resolutions(resolutions)))
+    return search_space(f"{name}{',' if ':' in name else ':'}resolutions={wanted}")
+
+
+def narrowed(space: SearchSpace, resolutions: str | None) -> SearchSpace:
+    """Return the space with only these of its resolutions.
+
+    Raises:
+        ValueError: the space lacks one.
+    """
+    return space if resolutions is None else space.restrict({"resolution": parse_resolutions(resolutions)})
 
 
 def collect_table(space: SearchSpace, agent: DeviceAgent, out: Path, preset_name: str, seed: int, report: Report) -> CollectResult:

@@ -86,7 +86,9 @@ def cut(record: SubnetRecord, supernet: Any, data: Any, calibration_images: int)
     from supernets.training.images import input_batches
 
     if supernet.space.name != record.architecture.space:
-        raise ValueError(f"the weights are of space {supernet.space.name!r}, the subnet of {record.architecture.space!r}; use weights of the subnet's space")
+        raise ValueError(
+            f"the weights are of space {supernet.space.name!r}, the subnet of {record.architecture.space!r}; use weights of the subnet's space"
+        )
     batches = input_batches(data.calibration_images(calibration_images), record.architecture["resolution"], CALIBRATION_BATCH)
     return cut_subnet(supernet, record.architecture, batches)
 

@@ -1,24 +1,37 @@
-"""Searching with files: tables and predictors in, a subnet file out; and choosing among finalists by measuring them."""
+"""Searching with files: tables and predictors in, a subnet record out; and choosing among finalists by measuring them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from device_agents.base import DeviceAgent
+from luts.condition import Condition
+from luts.store import StoreError
 from luts.table import LatencyTable
 from predictors import accuracy as accuracy_predictors
 from predictors import latency as latency_predictors
-from predictors.base import LatencyPredictor
+from predictors.base import AccuracyPredictor, LatencyPredictor
+from predictors.latency.judging import fit_and_judge, measured_networks
+from profiler.collecting import narrowed
+from profiler.measuring.plan import NetworkItem
+from profiler.measuring.session import condition_of
 from profiler.subnet import SubnetRecord, record_of
+from profiler.verifying import measure_items
 from search.driver import HistoryPoint, SearchResult, search
 from search.settings import SearchSettings
-from supernets.space import Architecture, Population, SearchSpace
+from supernets.space import Architecture, SearchSpace
+from supernets.spaces import space as search_space
 
 RANDOM_NETWORKS = 1000  # drawn to say what a budget means
+
+
+class NoneKeptError(ValueError):
+    """No measured finalist keeps the budget."""
 
 
 @dataclass(frozen=True)
@@ -26,51 +39,24 @@ class Predictors:
     """What a search asks: an accuracy (a fraction of one) and a latency (milliseconds) of each architecture."""
 
     space: SearchSpace
-    accuracy: Any
+    accuracy: AccuracyPredictor
     latency: LatencyPredictor
-    condition: dict[str, Any]
+
+    @property
+    def condition(self) -> dict[str, Any] | None:
+        """The condition the latencies are predicted for; None if it is not known."""
+        return None if self.latency.condition is None else self.latency.condition.to_dict()
 
     def random_latencies_ms(self, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return predicted latencies of random networks, ascending."""
         return np.sort(self.latency.predict(self.space.sample_population(RANDOM_NETWORKS, np.random.default_rng([seed, RANDOM_NETWORKS]))))
 
-
-def search_subnet(
-    predictors: Predictors, max_latency_ms: float, strategy: str, settings: SearchSettings, seed: int, report: Callable[[HistoryPoint], None]
-) -> tuple[SubnetRecord, SearchResult]:
-    """Return the best subnet under the budget by the predictors, as a record, with the whole result.
-
-    Raises:
-        BudgetError: no network of the space keeps the budget; the text names the lowest latency.
-    """
-    result = search(predictors.space, predictors.accuracy.predict, predictors.latency.predict, max_latency_ms, strategy, settings, seed, report)
-    share = float(np.mean(predictors.random_latencies_ms(seed) > max_latency_ms))
-    record = record_of(
-        result.best.architecture,
-        max_latency_ms=max_latency_ms,
-        predicted_latency_ms=result.best.latency_ms,
-        predicted_accuracy=result.best.accuracy,
-        condition=predictors.condition,
-        search={
-            "strategy": result.strategy, "seed": seed, "settings": settings.to_dict(), "evaluations": result.evaluations,
-            "lowest_latency_ms": result.lowest.latency_ms, "random_networks_over_budget": share,
-        },
-        finalists=tuple(finalist.to_dict() for finalist in result.finalists),
-    )  # fmt: skip
-    return record, result
+    def median_latency_ms(self, seed: int) -> float:
+        """Return a budget that half of the random networks miss, by prediction."""
+        return float(np.median(self.random_latencies_ms(seed)))
 
 
-def median_latency_ms(predictors: Predictors, seed: int) -> float:
-    """Return a budget that half of the random networks would miss."""
-    return float(np.median(predictors.random_latencies_ms(seed)))
-
-
-def cost_only(space: SearchSpace, population: Population, latency: LatencyPredictor) -> list[tuple[Architecture, float]]:
-    """Return each architecture with its predicted latency in milliseconds."""
-    return list(zip(space.decode(population), latency.predict(population).tolist(), strict=True))
-
-
-def open_predictors(table: Path | None, latency: Path | None, accuracy: Path, restriction: Callable[[SearchSpace], SearchSpace]) -> Predictors:
+def open_predictors(table: Path | None, latency: Path | None, accuracy: Path, resolutions: str | None = None) -> Predictors:
     """Return the predictors of files: the accuracy predictor's folder, and a latency table or a fitted latency predictor.
 
     Raises:
@@ -80,14 +66,114 @@ def open_predictors(table: Path | None, latency: Path | None, accuracy: Path, re
     if (table is None) == (latency is None):
         raise ValueError("a search needs a latency table (--table FILE) or a fitted latency predictor (--latency FOLDER), one of the two")
     model = accuracy_predictors.load(accuracy)
-    space = restriction(model.space)
-    if latency is not None:
-        fitted = latency_predictors.load(latency)
-        return Predictors(space, model, fitted, fitted.condition.to_dict())
-    opened = LatencyTable.open(table)
-    return Predictors(space, model, latency_predictors.fit_table(space, opened), opened.condition.to_dict())
+    space = narrowed(search_space(model.space_name), resolutions)
+    fitted = latency_predictors.load(latency, space) if latency is not None else latency_of_table(space, LatencyTable.open(table or Path()))
+    return Predictors(space, model, fitted)
 
 
-def architectures_of(result: SearchResult) -> Sequence[Architecture]:
-    """Return the finalists' architectures, best first."""
-    return [finalist.architecture for finalist in result.finalists]
+def latency_of_table(space: SearchSpace, table: LatencyTable) -> LatencyPredictor:
+    """Return the predictor that a table allows: calibrated on its whole networks, or the plain sum where it has none.
+
+    Raises:
+        MissingBlockError: the table lacks blocks of the space.
+    """
+    if len(measured_networks(space, table, "calibration")):
+        return fit_and_judge(space, table)["calibrated"]
+    return latency_predictors.create("additive", space, table)
+
+
+def search_subnet(
+    predictors: Predictors,
+    max_latency_ms: float,
+    strategy: str,
+    settings: SearchSettings,
+    seed: int,
+    report: Callable[[HistoryPoint], None],
+    safety_margin: float = 0.0,
+) -> tuple[SubnetRecord, SearchResult]:
+    """Return the best subnet under the budget by the predictors, as a record, with the whole result.
+
+    Raises:
+        BudgetError: no network of the space keeps the budget; the text names the lowest latency.
+    """
+    accuracy, latency = predictors.accuracy.predict, predictors.latency.predict
+    result = search(predictors.space, accuracy, latency, max_latency_ms, strategy, settings, seed, report, safety_margin)
+    share = float(np.mean(predictors.random_latencies_ms(seed) > max_latency_ms))
+    facts = {
+        "strategy": strategy, "seed": seed, "settings": settings.to_dict(), "safety_margin": safety_margin, "evaluations": result.evaluations,
+        "lowest_latency_ms": result.lowest.latency_ms, "random_networks_over_budget": share,
+    }  # fmt: skip
+    finalists = tuple(
+        {"architecture": f.architecture.to_dict(), "predicted_accuracy": f.accuracy, "predicted_latency_ms": f.latency_ms} for f in result.finalists
+    )
+    record = record_of(result.best.architecture, max_latency_ms=max_latency_ms, condition=predictors.condition, search=facts, finalists=finalists)
+    return record.changed(predicted_latency_ms=result.best.latency_ms, predicted_accuracy=result.best.accuracy), result
+
+
+def with_measured_latencies(record: SubnetRecord, agent: DeviceAgent, store: Path, report: Callable[[int, int, str], None]) -> SubnetRecord:
+    """Return the record with each finalist's latency measured on the device, side by side in one session.
+
+    Raises:
+        StoreError: the device offers another condition than the latencies were predicted for.
+        DeviceError: the device failed.
+    """
+    refuse_other_condition(agent, record.condition)
+    architectures = [Architecture.from_dict(finalist["architecture"]) for finalist in record.finalists]
+    items = [NetworkItem(f"finalist-{i:02d}", tuple(record.space.blocks(a)), a, "finalist") for i, a in enumerate(architectures)]
+    measured, _ = measure_items(agent, store, items, "", report)
+    finalists = tuple({**f, "measured_latency_ms": m.latency_ms} for f, m in zip(record.finalists, measured, strict=True))
+    return record.changed(finalists=finalists)
+
+
+def refuse_other_condition(agent: DeviceAgent, condition: Mapping[str, Any] | None) -> None:
+    """Do nothing if the agent offers the condition.
+
+    Raises:
+        StoreError: it offers another; the text names what differs.
+    """
+    if condition is not None:
+        differences = Condition.from_dict(condition).differences(condition_of(agent.info()))
+        if differences:
+            named = "; ".join(f"{name} {old!r} there, {new!r} here" for name, (old, new) in differences.items())
+            raise StoreError(f"the latencies were predicted for another condition than this device offers ({named}); use a table of this condition")
+
+
+def best_kept(record: SubnetRecord) -> SubnetRecord:
+    """Return the record with its best finalist that keeps the budget by measurement: by measured accuracy where there is one.
+
+    Raises:
+        NoneKeptError: none of them keeps it.
+    """
+    kept = [f for f in record.finalists if record.max_latency_ms is None or f["measured_latency_ms"] <= record.max_latency_ms]
+    if not kept:
+        lowest = min(f["measured_latency_ms"] for f in record.finalists)
+        raise NoneKeptError(
+            f"none of {len(record.finalists)} finalists keeps the budget of {record.max_latency_ms:g} ms on the device, the fastest took {lowest:.4g} ms; "
+            "search again with --safety-margin 0.05, or raise the budget"
+        )
+    best = max(kept, key=lambda finalist: finalist.get("measured_accuracy", finalist["predicted_accuracy"]))
+    chosen = record_of(record.space.architecture(Architecture.from_dict(best["architecture"])))
+    return record.changed(
+        architecture=chosen.architecture, macs=chosen.macs, parameters=chosen.parameters, predicted_latency_ms=best["predicted_latency_ms"],
+        predicted_accuracy=best["predicted_accuracy"], measured_latency_ms=best["measured_latency_ms"],
+    )  # fmt: skip
+
+
+def finalists_of(record: SubnetRecord) -> Sequence[Architecture]:
+    """Return the finalists' architectures, best first by prediction."""
+    return [record.space.architecture(Architecture.from_dict(finalist["architecture"])) for finalist in record.finalists]
+
+
+def remeasured(record: SubnetRecord, device: str, store: Path, report: Callable[[int, int, str], None]) -> SubnetRecord:
+    """Return the record with its best finalist that keeps the budget on a device set up as the prediction's condition says."""
+    with connected(device, record.condition or {}) as agent:
+        return best_kept(with_measured_latencies(record, agent, store, report))
+
+
+def connected(device: str, condition: Mapping[str, Any]) -> DeviceAgent:
+    """Return the agent of a device, set up as a condition says where the device can be set up so."""
+    from device_agents.devices import connect, list_devices, transport_class
+
+    transports = {each.name: each.transport for each in list_devices()}
+    settings: Sequence[str] = transport_class(transports[device]).setting_names if device in transports else ()
+    return connect(device, **{name: condition[name] for name in ("runtime", "threads", "cores") if name in settings and name in condition})

@@ -70,6 +70,7 @@ class SubnetRecord:
     parameters: int
     max_latency_ms: float | None = None
     predicted_latency_ms: float | None = None
+    measured_latency_ms: float | None = None
     predicted_accuracy: float | None = None
     measured_accuracy: float | None = None
     measured_accuracy_images: int | None = None
@@ -107,7 +108,9 @@ class SubnetRecord:
         if data.get("format") != FORMAT:
             raise SubnetFileError(f"{source} is not a subnet file: its 'format' is {data.get('format')!r}, expected {FORMAT!r}")
         if data.get("version") != VERSION:
-            raise SubnetFileError(f"{source} has version {data.get('version')!r}; this program reads version {VERSION}; use the program that wrote it")
+            raise SubnetFileError(
+                f"{source} has version {data.get('version')!r}; this program reads version {VERSION}; use the program that wrote it"
+            )
         values = {key: value for key, value in data.items() if key not in ("format", "version")}
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
@@ -150,4 +153,3 @@ def read_subnet(path: Path) -> SubnetRecord:
 def write_subnet(path: Path, record: SubnetRecord) -> None:
     """Write the record to `path`, whole or not at all."""
     write_json(path, record.to_dict())
-

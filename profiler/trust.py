@@ -39,11 +39,17 @@ def _checks(quality: SessionQuality) -> list[TrustCheck]:
     if quality.repeatability is not None:
         text = f"{what}: two halves of the visits differ by {quality.repeatability:.1%} (median)"
         passed = quality.repeatability <= WORST_REPEATABILITY
-        checks.append(TrustCheck(passed, text if passed else f"{text}, expected {WORST_REPEATABILITY:.0%}; stop other work on the device, collect again"))
+        checks.append(
+            TrustCheck(passed, text if passed else f"{text}, expected {WORST_REPEATABILITY:.0%}; stop other work on the device, collect again")
+        )
     slow = f"{what}: {quality.slow_share:.0%} of the visits met the device in a slow state"
-    checks.append(TrustCheck(True, slow) if quality.slow_share <= MOST_SLOW else TrustCheck(False, f"{slow}; stop other work on the device, collect again"))
+    checks.append(
+        TrustCheck(True, slow) if quality.slow_share <= MOST_SLOW else TrustCheck(False, f"{slow}; stop other work on the device, collect again")
+    )
     if quality.unsteady_subjects:
-        checks.append(TrustCheck(False, f"{what}: the figures of {quality.unsteady_subjects} are unsteady (standard error over 5 %); collect more visits"))
+        checks.append(
+            TrustCheck(False, f"{what}: the figures of {quality.unsteady_subjects} are unsteady (standard error over 5 %); collect more visits")
+        )
     if quality.discarded_visits:
         checks.append(TrustCheck(False, f"{what}: {quality.discarded_visits} visits were made again because the device was throttled; cool it"))
     return checks

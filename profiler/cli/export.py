@@ -12,8 +12,8 @@ from profiler.cli.options import AsJson, Images, Weights
 
 def command(
     subnet: Annotated[Path, typer.Option("--subnet", help="Subnet file of `profiler search`, or a plain architecture (space, values).")],
-    weights: Weights,
     out: Annotated[Path, typer.Option("--out", help="Folder for the models and the subnet file.")],
+    weights: Weights = None,
     images: Images = "fashion-mnist-subset",
     formats: Annotated[str, typer.Option("--formats", help="Model formats to write, such as onnx or onnx,tflite.")] = "onnx,tflite",
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images that the norm statistics are measured on.")] = 2048,
@@ -26,9 +26,10 @@ def command(
     """
     from profiler.cli.output import print_json, print_table, say
     from profiler.exporting import export_from_files
+    from profiler.shipped import weights_or_shipped
 
     wanted = tuple(filter(None, formats.split(",")))
-    record = export_from_files(subnet, weights, images, out, wanted, calibration_images, check_images)
+    record = export_from_files(subnet, weights_or_shipped(weights), images, out, wanted, calibration_images, check_images)
     if as_json:
         print_json(record.to_dict())
         return

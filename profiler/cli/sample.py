@@ -11,8 +11,8 @@ from profiler.cli.options import AsJson, Images, Resolutions, Seed, Weights
 
 
 def command(
-    weights: Weights,
     out: Annotated[Path, typer.Option("--out", help="File of sampled accuracies to write, or to go on with.")],
+    weights: Weights = None,
     images: Images = "fashion-mnist-subset",
     count: Annotated[int, typer.Option("--count", min=1, help="Subnets to measure, all different.")] = 16_000,
     validation_images: Annotated[int, typer.Option(min=1, help="Held-out images each subnet is judged on.")] = 1000,
@@ -30,9 +30,12 @@ def command(
 
     from profiler.cli.output import print_json, progress_bar, say
     from profiler.sampling import sample_into
+    from profiler.shipped import weights_or_shipped
 
     with progress_bar("sampling") as report:
-        summary = sample_into(out, weights, images, count, seed, workers, calibration_images, validation_images, resolutions, report)
+        summary = sample_into(
+            out, weights_or_shipped(weights), images, count, seed, workers, calibration_images, validation_images, resolutions, report
+        )
     if as_json:
         print_json(asdict(summary))
     else:

@@ -9,7 +9,9 @@ import typer
 from profiler.cli.options import AsJson
 
 
-def command(name: Annotated[str | None, typer.Argument(help="A space, to see only that one (options allowed).")] = None, as_json: AsJson = False) -> None:
+def command(
+    name: Annotated[str | None, typer.Argument(help="A space, to see only that one (options allowed).")] = None, as_json: AsJson = False
+) -> None:
     """List the search spaces: how many networks, which resolutions, how many blocks to measure.
 
     Example: profiler spaces ofa-mobilenetv3-w1.2

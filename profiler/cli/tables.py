@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from profiler.cli.output import print_table
-from profiler.subnet import Verification
+
+if TYPE_CHECKING:
+    from predictors.quality import AccuracyQuality, LatencyQuality
+    from profiler.stages import RunResult
+    from profiler.subnet import Verification
 
 
 def print_verifications(verifications: Sequence[Verification]) -> None:
@@ -27,3 +32,51 @@ def _off(verification: Verification) -> str:
     if verification.predicted_latency_ms is None:
         return "-"
     return f"{verification.predicted_latency_ms / verification.measured_latency_ms - 1:+.1%}"
+
+
+def print_latency_qualities(qualities: Mapping[str, LatencyQuality]) -> None:
+    """Print how well latency predictors did on networks held out, the FLOPs line first."""
+    print_table(
+        "Latency predictors on held-out networks",
+        ("predictor", "MAPE %", "bias %", "within 5 %", "within 10 %", "worst %", "Spearman", "Kendall", "fitted on", "judged on", "noise ceiling %"),
+        [(name, _two(q.mape_percent), f"{q.bias_percent:+.2f}", f"{q.within_5_share:.0%}", f"{q.within_10_share:.0%}", _two(q.worst_percent),
+          _three(q.spearman), _three(q.kendall), q.calibration_count, q.held_out_count, _two(q.repeatability_percent)) for name, q in qualities.items()],
+    )  # fmt: skip
+
+
+def print_accuracy_qualities(qualities: Mapping[str, AccuracyQuality]) -> None:
+    """Print how well accuracy predictors did on subnets held out, and the baseline in MACs."""
+    rows = [(name, _two(q.rmse_points), _three(q.kendall), _three(q.kendall_within), q.training_count, q.test_count) for name, q in qualities.items()]
+    for q in list(qualities.values())[:1]:
+        rows.append(("line in MACs", _two(q.macs_rmse_points), _three(q.macs_kendall), _three(q.macs_kendall_within), q.training_count, q.test_count))
+    columns = ("predictor", "RMSE, points", "Kendall", "Kendall inside a resolution", "fitted on", "judged on")
+    print_table("Accuracy predictors on held-out subnets", columns, rows)
+    for q in list(qualities.values())[:1]:
+        if q.label_reliability is not None:
+            print(f"the measured accuracies themselves: reliability {q.label_reliability:.2f}, noise {q.label_noise_points:.2f} points")
+
+
+def print_run(result: RunResult) -> None:
+    """Print the chosen subnet of a run."""
+    record = result.record
+    rows = [
+        ("resolution", record.architecture["resolution"], ""),
+        ("MACs", f"{record.macs / 1e6:.2f} M", "counted"),
+        ("parameters", f"{record.parameters / 1e6:.2f} M", "counted"),
+        ("accuracy", f"{record.predicted_accuracy:.2%}", "predicted"),
+        ("accuracy", f"{record.measured_accuracy:.2%}", f"measured on {record.measured_accuracy_images} test images"),
+        (
+            "latency budget",
+            f"{record.max_latency_ms:.3f} ms",
+            f"{(record.search or {})['random_networks_over_budget']:.0%} of random networks miss it",
+        ),
+    ]
+    print_table("Chosen subnet", ("what", "value", "origin"), rows)
+
+
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _three(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

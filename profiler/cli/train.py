@@ -17,7 +17,9 @@ def command(
     space: SpaceName,
     out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints and supernet.safetensors.")],
     images: Images = "fashion-mnist-subset",
-    recipe: Annotated[str, typer.Option("--recipe", help="Training recipe: small (minutes on a CPU), cifar, or imagenet (Once-for-All's own).")] = "small",
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="Training recipe: small (minutes on a CPU), cifar, or imagenet (Once-for-All's own).")
+    ] = "small",
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
     seed: Seed = 0,
     as_json: AsJson = False,

@@ -1,0 +1,87 @@
+"""`profiler run`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profiler.cli.options import Cores, DeviceName, Resolutions, Seed, SpaceName, Threads, parse_cores
+
+
+def command(
+    space: SpaceName,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the same folder goes on with it.")],
+    device: DeviceName = "local",
+    max_latency_ms: Annotated[
+        float | None, typer.Option("--max-latency-ms", help="Budget; by default one that half of the random networks would miss.")
+    ] = None,
+    preset: Annotated[str, typer.Option("--preset", help="demo (minutes) or full (hours).")] = "demo",
+    runtimes: Annotated[
+        str | None, typer.Option("--runtimes", help="Runtimes to measure, first the one with the budget; onnxruntime,litert by default.")
+    ] = None,
+    threads: Threads = None,
+    cores: Cores = None,
+    devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
+    resolutions: Resolutions = None,
+    images: Annotated[
+        str | None, typer.Option("--images", help="Images to judge subnets on, as for `profiler sample`; those of the shipped weights by default.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Supernet weights; the ones that come with the package by default.")] = None,
+    train: Annotated[bool, typer.Option("--train", help="Train the supernet first instead of taking given or shipped weights.")] = False,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=50, help="Subnets whose accuracy is measured; the preset's number by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes for measuring accuracies.")] = 2,
+    seed: Seed = 0,
+) -> None:
+    """Do the whole job: measure, sample, fit, search under a budget, export, verify on the device, report.
+
+    Finished stages are skipped; killed, the same command goes on where it was.
+
+    Example: profiler run --space ofa-mobilenetv3-tiny --device local --preset demo --out runs/demo
+    """
+    from profiler.cli.tables import print_run, print_verifications
+    from profiler.pipeline import RunSettings
+    from profiler.stages import run
+
+    settings = RunSettings(
+        space=space, out=out, device=device, devices_file=devices_file, threads=threads, cores=parse_cores(cores), preset=preset, images=images,
+        weights=weights, train=train, samples=samples, max_latency_ms=max_latency_ms, workers=workers, seed=seed, resolutions=resolutions,
+        runtimes=None if runtimes is None else tuple(filter(None, runtimes.split(","))),
+    )  # fmt: skip
+    result = run(settings, Terminal())
+    print_run(result)
+    print_verifications(result.record.verifications)
+    print(f"report: {result.report}")
+    if result.record.verifications[0].kept is False:
+        raise typer.Exit(1)
+
+
+class Terminal:
+    """Shows a run's stages on standard error: a bar while one runs, a line when it is done."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    @contextmanager
+    def stage(self, number: int, of: int, name: str) -> Iterator[Callable[[int, int, str], None]]:
+        """Show a stage; yields report(done, total, note)."""
+        from time import monotonic
+
+        from profiler.cli.output import progress_bar
+
+        began = monotonic()
+        self._lines = []
+        with progress_bar(f"[{number}/{of}] {name}") as report:
+            yield report
+        for line in self._lines or [""]:
+            print(f"[{number}/{of}] {name:8s} {monotonic() - began:6.1f} s  {line}", file=sys.stderr)
+
+    def say(self, text: str) -> None:
+        """Keep one line to show when the stage is done."""
+        self._lines.append(text)

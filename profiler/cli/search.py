@@ -1,0 +1,67 @@
+"""`profiler search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profiler.cli.options import AsJson, Resolutions, Seed
+
+
+def command(
+    accuracy: Annotated[Path, typer.Option("--accuracy", help="Folder of a fitted accuracy predictor.")],
+    max_latency_ms: Annotated[float, typer.Option("--max-latency-ms", help="Latency budget in milliseconds.")],
+    out: Annotated[Path, typer.Option("--out", help="Subnet file to write.")],
+    table: Annotated[Path | None, typer.Option("--table", help="Latency table (.lut) of `profiler collect`.")] = None,
+    latency: Annotated[Path | None, typer.Option("--latency", help="Folder of a fitted latency predictor, instead of --table.")] = None,
+    resolutions: Resolutions = None,
+    strategy: Annotated[str, typer.Option("--strategy", help="evolution or random.")] = "evolution",
+    population: Annotated[int, typer.Option("--population", min=1, help="Networks a generation.")] = 100,
+    generations: Annotated[int, typer.Option("--generations", min=1, help="Generations.")] = 500,
+    finalists: Annotated[int, typer.Option("--finalists", min=1, help="Best networks to keep in the subnet file.")] = 10,
+    safety_margin: Annotated[
+        float, typer.Option("--safety-margin", min=0, help="Share added to each predicted latency before it is held against the budget.")
+    ] = 0.0,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Measure the finalists on this device, and take the best one that keeps the budget.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Find the subnet of the highest predicted accuracy within a latency budget. Needs no torch.
+
+    Example: profiler search --table cpu.lut --accuracy predictor/ --max-latency-ms 12 --out subnet.json
+    """
+    from profiler.cli.output import print_json, print_table, progress_bar
+    from profiler.searching import open_predictors, remeasured, search_subnet
+    from profiler.subnet import write_subnet
+    from search.settings import SearchSettings
+
+    settings = SearchSettings(population_size=population, generations=generations, finalists=finalists)
+    predictors = open_predictors(table, latency, accuracy, resolutions)
+    with progress_bar("searching") as report:
+        record, _ = search_subnet(
+            predictors, max_latency_ms, strategy, settings, seed,
+            lambda point: report(point.generation, generations, f"{point.accuracy:.2%} at {point.latency_ms:.3f} ms"), safety_margin,
+        )  # fmt: skip
+    if device is not None:
+        with progress_bar("measuring finalists") as report:
+            record = remeasured(record, device, out.with_suffix(".finalists.lut"), report)
+    write_subnet(out, record)
+    if as_json:
+        print_json(record.to_dict())
+        return
+    rows = [("accuracy (predicted)", f"{record.predicted_accuracy:.2%}"), ("latency (predicted)", f"{record.predicted_latency_ms:.3f} ms")]
+    if record.measured_latency_ms is not None:
+        rows.append(("latency (measured)", f"{record.measured_latency_ms:.3f} ms"))
+    rows += [
+        ("budget", f"{max_latency_ms:g} ms"),
+        ("random networks over budget", f"{(record.search or {})['random_networks_over_budget']:.0%}"),
+        ("MACs", f"{record.macs / 1e6:.2f} M"),
+        ("parameters", f"{record.parameters / 1e6:.2f} M"),
+        ("resolution", str(record.architecture["resolution"])),
+        ("subnet file", str(out)),
+    ]
+    print_table("Best subnet within the budget", ("what", "value"), rows)

@@ -1,0 +1,101 @@
+"""Fitting predictors from files: the workflow behind `profiler fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from luts.store import MeasurementStore, StoreError
+from luts.table import LatencyTable
+from predictors import accuracy as accuracy_predictors
+from predictors.accuracy.judging import evaluate_all, labelled_population
+from predictors.latency.judging import fit_and_judge
+from predictors.quality import AccuracyQuality, LabelledPopulation, LatencyQuality
+from profiler.collecting import narrowed
+from supernets.space import SearchSpace
+from supernets.spaces import space as search_space
+
+Report = Callable[[int, int, str], None]
+
+
+def space_of_table(table: Path, name: str | None, resolutions: str | None) -> SearchSpace:
+    """Return the space to fit for: the named one or the table's own, with only these resolutions.
+
+    Raises:
+        StoreError: no space was named and the table knows none.
+    """
+    own = LatencyTable.open(table).space
+    if name is None and own is None:
+        raise StoreError(f"{table} does not say which space it was measured for; name one with --space")
+    return narrowed(search_space(name or own or ""), resolutions)
+
+
+def fit_latency(space: SearchSpace, table: Path, out: Path) -> dict[str, LatencyQuality]:
+    """Fit the latency predictors on a table's networks, save the calibrated one, return the quality of each.
+
+    Raises:
+        MissingBlockError: the table lacks blocks of the space.
+        ValueError: it holds no networks to calibrate on.
+    """
+    fitted = fit_and_judge(space, LatencyTable.open(table))
+    fitted["calibrated"].save(out)
+    return {name: predictor.quality for name, predictor in fitted.items() if predictor.quality is not None}
+
+
+def fit_accuracy(
+    samples: Path, out: Path, seed: int, report: Report, names: tuple[str, ...] = ("ridge", "mlp", "xgboost")
+) -> dict[str, AccuracyQuality]:
+    """Fit accuracy predictors on a file of sampled accuracies, save each into a folder of its name, return their qualities.
+
+    Raises:
+        StoreError: the file holds no accuracies, or of several protocols.
+    """
+    space_name, sampled = sampled_accuracies(samples)
+    started: list[str] = []
+
+    def show(name: str) -> None:
+        report(len(started), len(names), name)
+        started.append(name)
+
+    fitted = evaluate_all(space_name, sampled, names=names, seed=seed, progress=show)
+    for name, predictor in fitted.items():
+        predictor.save(out / name)
+    report(len(names), len(names), "")
+    return {name: predictor.quality_ for name, predictor in fitted.items() if predictor.quality_ is not None}
+
+
+def best_accuracy(folder: Path) -> tuple[str, AccuracyQuality]:
+    """Return the name and quality of the saved accuracy predictor with the lowest error on held-out subnets.
+
+    Raises:
+        FileNotFoundError: the folder holds no judged accuracy predictor.
+    """
+    found = {}
+    for name in accuracy_predictors.names():
+        if (folder / name).is_dir():
+            quality = accuracy_predictors.load(folder / name).quality_
+            if quality is not None:
+                found[name] = quality
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no judged accuracy predictor; fit some with `profiler fit accuracy`")
+    best = min(found, key=lambda name: found[name].rmse_points)
+    return best, found[best]
+
+
+def sampled_accuracies(path: Path) -> tuple[str, LabelledPopulation]:
+    """Return the space's name and the measured subnets of a file of sampled accuracies, in the order they were drawn.
+
+    Raises:
+        StoreError: it holds none, or accuracies of several protocols, which must not be mixed.
+    """
+    with MeasurementStore(path, read_only=True) as store:
+        rows = store.accuracies()
+    protocols = {row.protocol for row in rows}
+    if len(protocols) != 1:
+        raise StoreError(f"{path} holds accuracies of {len(protocols)} protocols; expected one: sample into a file of its own with `profiler sample`")
+    protocol = protocols.pop()
+    population = search_space(protocol.space).encode(row.architecture for row in rows)
+    hits = [row.hits for row in rows] if all(row.hits for row in rows) else None
+    return protocol.space, labelled_population(protocol.space, population, np.array([row.top1 for row in rows]), hits, protocol.validation_images)

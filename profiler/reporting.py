@@ -1,0 +1,249 @@
+"""What a run's folder holds → the data of its report page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luts.store import MeasurementStore
+from luts.table import LatencyTable, NetworkMeasurement
+from predictors import accuracy as accuracy_predictors
+from predictors.latency.judging import fit_and_judge
+from predictors.quality import AccuracyQuality
+from profiler.files import read_json
+from profiler.report import data as report
+from profiler.subnet import SubnetRecord, Verification, read_subnet
+from profiler.trust import trust_checks
+from supernets import counts
+from supernets.space import SearchSpace
+from supernets.spaces import space as search_space
+
+RANDOM_SHOWN = 400  # random networks drawn into the accuracy-latency figure
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """The files a report is made of; None where there is none, and its sections are left out."""
+
+    table: Path
+    subnet: Path | None = None
+    search: Path | None = None
+    accuracy_predictors: tuple[Path, ...] = ()
+    chosen_accuracy: Path | None = None
+
+
+def files_of_run(folder: Path) -> ReportFiles:
+    """Return the files of a run's folder, as far as they are there.
+
+    Raises:
+        FileNotFoundError: the folder holds no latency table.
+    """
+    tables = sorted(folder.glob("latency-*.lut"), key=lambda path: path.stat().st_mtime)
+    if not tables:
+        raise FileNotFoundError(f"{folder} holds no latency table; expected the folder of a `profiler run`")
+    subnet, search, facts = folder / "subnet" / "subnet.json", folder / "search.json", folder / "run.json"
+    known = read_json(facts) if facts.is_file() else {}
+    chosen = known.get("accuracy_predictor")
+    predictors = tuple(sorted(path.parent for path in (folder / "predictors").glob("*/predictor.json") if path.parent.name != "latency"))
+    return ReportFiles(
+        table=folder / known["table"] if "table" in known else tables[0],
+        subnet=subnet if subnet.is_file() else None,
+        search=search if search.is_file() else None,
+        accuracy_predictors=predictors,
+        chosen_accuracy=None if chosen is None else folder / "predictors" / chosen,
+    )
+
+
+def report_data(files: ReportFiles) -> report.ReportData:
+    """Return the report of these files.
+
+    Raises:
+        ValueError, OSError: a file is missing or of another kind.
+    """
+    table = LatencyTable.open(files.table)
+    record = None if files.subnet is None else read_subnet(files.subnet)
+    found = None if files.search is None else read_json(files.search)
+    space = search_space(record.architecture.space if record is not None else table.space or "")
+    qualities = _qualities(files)
+    with MeasurementStore(files.table, read_only=True) as store:
+        checks = tuple(report.Check(check.passed, check.text) for check in trust_checks(store))
+        sessions = store.provenance().get("sessions", [])
+    return report.ReportData(
+        space=space.name,
+        device=table.condition.device,
+        condition=_condition(table, sessions),
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        version=metadata.version("elastic-latency"),
+        simulated=table.condition.simulated,
+        subnet=None if record is None else _subnet(space, record, table),
+        macs_latency=_macs_latency(space, table),
+        held_out=_held_out(space, table),
+        accuracy_latency=None if found is None or record is None else _accuracy_latency(space, table, record, found, files.chosen_accuracy),
+        finalists=() if record is None else _finalists(space, record),
+        accuracy_predictors=_accuracy_rows(
+            qualities, None if files.chosen_accuracy is None else accuracy_predictors.load(files.chosen_accuracy).name
+        ),
+        accuracy_reliability=next((quality.label_reliability for quality in qualities.values()), None),
+        history=() if found is None else tuple(report.SearchPoint(point["evaluations"], point["accuracy"]) for point in found["history"]),
+        checks=checks,
+        origins=_origins(table),
+    )
+
+
+def _condition(table: LatencyTable, sessions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    condition = table.condition
+    cores = ", ".join(map(str, condition.cores)) or "not pinned"
+    shown = {
+        "Processor": condition.cpu_model, "Runtime": f"{condition.runtime} {condition.runtime_version}",
+        "Delegate": condition.delegate, "Threads": str(condition.threads), "Cores": cores, "Batch": str(condition.batch), "Precision": condition.precision,
+    }  # fmt: skip
+    if sessions:
+        device = sessions[-1].get("device", {})
+        shown["Kernel"] = str(device.get("kernel") or "unknown")
+        shown["Governor"] = str(device.get("governor") or "unknown")
+        shown["Measured"] = datetime.fromtimestamp(sessions[0]["began_unix_s"], timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return shown
+
+
+def _subnet(space: SearchSpace, record: SubnetRecord, table: LatencyTable) -> report.Subnet:
+    search = record.search or {}
+    return report.Subnet(
+        resolution=record.architecture["resolution"],
+        blocks=tuple(_block_row(block, table) for block in space.blocks(record.architecture)),
+        max_latency_ms=record.max_latency_ms,
+        predicted_latency_ms=record.predicted_latency_ms,
+        predicted_accuracy=record.predicted_accuracy,
+        measured_accuracy=record.measured_accuracy,
+        accuracy_images=record.measured_accuracy_images,
+        lowest_latency_ms=search.get("lowest_latency_ms"),
+        random_over_budget=search.get("random_networks_over_budget"),
+        runs=tuple(_run(verification, record) for verification in record.verifications),
+        files=tuple(report.ModelFile(m.file, m.format, m.bytes, m.sha256, m.relative_difference, m.same_top1, m.check_images) for m in record.models),
+    )
+
+
+def _block_row(block: Any, table: LatencyTable) -> report.BlockRow:
+    entry = table.entries.get(block.key)
+    shape = {name: getattr(block, name) for name in ("name", "operator", "input_side", "in_channels", "mid_channels", "out_channels", "kernel_size")}
+    return report.BlockRow(
+        **shape, stride=block.stride, se_channels=block.se_channels, activation=block.activation, macs=counts.block_macs(block),
+        parameters=counts.block_parameters(block), latency_ms=None if entry is None else entry.latency_ms,
+        latency_origin="measured" if entry is None else entry.origin,
+    )  # fmt: skip
+
+
+def _run(verification: Verification, record: SubnetRecord) -> report.DeviceRun:
+    file = next((model.file for model in record.models if model.format == verification.format), verification.format)
+    runtime = f"{verification.condition.get('runtime')} {verification.condition.get('runtime_version')}"
+    return report.DeviceRun(
+        runtime, file, verification.measured_latency_ms, verification.predicted_latency_ms, verification.max_latency_ms,
+        verification.relative_spread, verification.visits,
+    )  # fmt: skip
+
+
+def _networks(space: SearchSpace, table: LatencyTable, role: str | None = None) -> list[NetworkMeasurement]:
+    return [n for n in table.networks(role) if n.architecture is not None and n.architecture.space == space.name]
+
+
+def _macs_latency(space: SearchSpace, table: LatencyTable) -> report.MacsLatency | None:
+    networks = _networks(space, table)
+    if len(networks) < 3:
+        return None
+    macs = [float(counts.macs(network.blocks)) for network in networks]
+    latencies = [network.latency_ms for network in networks]
+    slope, intercept = np.polyfit(np.array(macs) / 1e6, latencies, 1)
+    return report.MacsLatency(tuple(macs), tuple(latencies), (float(slope), float(intercept)))
+
+
+def _held_out(space: SearchSpace, table: LatencyTable) -> report.HeldOut | None:
+    networks = _networks(space, table, "held_out")
+    if len(networks) < 3 or not _networks(space, table, "calibration"):
+        return None
+    fitted = fit_and_judge(space, table)
+    population = space.encode(network.architecture for network in networks if network.architecture is not None)
+    predicted = {name: tuple(predictor.predict(population).tolist()) for name, predictor in fitted.items()}
+    quality = fitted["calibrated"].quality
+    percent = None if quality is None else quality.repeatability_percent
+    repeatability = None if percent is None else percent / 100
+    return report.HeldOut(tuple(network.latency_ms for network in networks), predicted, "calibrated", "flops_line", repeatability)
+
+
+def _accuracy_latency(
+    space: SearchSpace, table: LatencyTable, record: SubnetRecord, found: Mapping[str, Any], chosen_accuracy: Path | None
+) -> report.AccuracyLatency:
+    front = tuple((point["latency_ms"], point["accuracy"]) for point in found["front"])
+    random: tuple[tuple[float, float], ...] = ()
+    if chosen_accuracy is not None and _networks(space, table, "calibration"):
+        population = space.sample_population(RANDOM_SHOWN, np.random.default_rng(0))
+        latencies = fit_and_judge(space, table, ("calibrated",))["calibrated"].predict(population)
+        accuracies = accuracy_predictors.load(chosen_accuracy).predict(population)
+        random = tuple(zip(latencies.tolist(), accuracies.tolist(), strict=True))
+    chosen = None
+    if record.predicted_latency_ms is not None and record.predicted_accuracy is not None:
+        chosen = (record.predicted_latency_ms, record.predicted_accuracy)
+    return report.AccuracyLatency(front, random, chosen, record.max_latency_ms)
+
+
+def _finalists(space: SearchSpace, record: SubnetRecord) -> tuple[report.Finalist, ...]:
+    return tuple(
+        report.Finalist(
+            predicted_accuracy=f["predicted_accuracy"],
+            predicted_latency_ms=f["predicted_latency_ms"],
+            measured_accuracy=f.get("measured_accuracy"),
+            measured_latency_ms=f.get("measured_latency_ms"),
+            macs=counts.macs(space.blocks(space.architecture(f["architecture"]["values"]))),
+            chosen=f["architecture"] == record.architecture.to_dict(),
+        )
+        for f in record.finalists
+        if "measured_latency_ms" in f
+    )
+
+
+def _accuracy_rows(qualities: Mapping[str, AccuracyQuality], chosen: str | None) -> tuple[report.AccuracyPredictorRow, ...]:
+    rows = []
+    for name, quality in qualities.items():
+        rows.append(
+            report.AccuracyPredictorRow(
+                name,
+                quality.training_count,
+                quality.rmse_points / 100,
+                quality.kendall,
+                kendall_within_resolution=quality.kendall_within,
+                chosen=name == chosen,
+            )
+        )
+    if rows:
+        rows.append(
+            report.AccuracyPredictorRow(
+                "line in MACs (baseline)",
+                quality.training_count,
+                quality.macs_rmse_points / 100,
+                quality.macs_kendall,
+                kendall_within_resolution=quality.macs_kendall_within,
+            )  # fmt: skip
+        )
+    return tuple(rows)
+
+
+def _qualities(files: ReportFiles) -> dict[str, AccuracyQuality]:
+    predictors = [accuracy_predictors.load(folder) for folder in files.accuracy_predictors]
+    return {predictor.name: predictor.quality_ for predictor in predictors if predictor.quality_ is not None}
+
+
+def _origins(table: LatencyTable) -> tuple[report.Origin, ...]:
+    device = "simulated" if table.condition.simulated else "measured"
+    return (
+        report.Origin(
+            "block latencies", device, f"{len(table.entries)} blocks, run in chains as inside a network; 10th percentile of all runs of all visits"
+        ),
+        report.Origin("network latencies", device, f"{len(table.networks())} whole networks, interleaved with the blocks"),
+        report.Origin("latency of a subnet", "predicted", "sum of its blocks' entries, scaled and shifted to the calibration networks"),
+        report.Origin("accuracy of a subnet", "predicted", "by a predictor fitted on subnets measured on held-out images, norms calibrated for each"),
+        report.Origin("MACs and parameters", "counted", "multiply-adds of convolutions and linear layers, each counted once"),
+    )

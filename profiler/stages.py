@@ -1,0 +1,268 @@
+"""The stages of a run, in order; each is the workflow behind one command. See `profiler.pipeline` for the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+from device_agents.base import DeviceAgent
+from device_agents.devices import connect, list_devices, transport_class
+from luts.table import LatencyTable
+from predictors.latency.judging import fit_and_judge
+from profiler.collecting import collect_table, narrowed, space_to_measure
+from profiler.files import sha256_of, write_json
+from profiler.pipeline import STAGES, Display, RunSettings, StageLog, digest
+from profiler.searching import NoneKeptError, Predictors, best_kept, finalists_of, search_subnet, with_measured_latencies
+from profiler.shipped import shipped_weights
+from profiler.subnet import SubnetRecord, read_subnet, write_subnet
+from supernets.space import SearchSpace
+
+Report = Callable[[int, int, str], None]
+MOST_SEARCHES = 4  # each with a larger safety margin, until a measured finalist keeps the budget
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ends with."""
+
+    record: SubnetRecord
+    report: Path
+    folder: Path
+
+
+@dataclass
+class Run:
+    """A run under way: its settings, what its stages found, and where they tell it."""
+
+    settings: RunSettings
+    display: Display
+    log: StageLog
+    space: SearchSpace
+    runtimes: tuple[str | None, ...]
+    weights: Path = Path()
+    images: str = ""
+    chosen_accuracy: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.settings.out
+
+    def table(self, runtime: str | None) -> Path:
+        """Return the place of a runtime's latency table."""
+        return self.folder / f"latency-{runtime or 'device'}.lut"
+
+    def agent(self, runtime: str | None) -> DeviceAgent:
+        """Return an agent of the device with this runtime."""
+        s = self.settings
+        return connect(s.device, runtime=runtime, threads=s.threads, cores=s.cores, devices_file=s.devices_file)
+
+
+def run(settings: RunSettings, display: Display) -> RunResult:
+    """Do the whole job and return the chosen subnet's record and the report's place.
+
+    Raises:
+        ValueError, LookupError, OSError, ImportError, RuntimeError: a stage failed; what it had done is kept.
+    """
+    settings.out.mkdir(parents=True, exist_ok=True)
+    started = Run(settings, display, StageLog.of(settings.out), space_to_measure(settings.space, settings.resolutions), _runtimes(settings))
+    stages: dict[str, Callable[[Run, Report], str]] = {
+        "collect": _collect, "train": _train, "sample": _sample, "fit": _fit, "search": _search, "choose": _choose, "export": _export,
+        "verify": _verify, "report": _report,
+    }  # fmt: skip
+    for number, name in enumerate(STAGES, start=1):
+        with display.stage(number, len(STAGES), name) as report:
+            display.say(stages[name](started, report))
+    return RunResult(read_subnet(settings.out / "subnet" / "subnet.json"), settings.out / "report.html", settings.out)
+
+
+def _runtimes(settings: RunSettings) -> tuple[str | None, ...]:
+    """Return the runtimes to measure, the one with the budget first; (None,) for a device without a choice of them."""
+    transports = {device.name: device.transport for device in list_devices(settings.devices_file)}
+    has_choice = settings.device in transports and "runtime" in transport_class(transports[settings.device]).setting_names
+    if settings.runtimes is not None:
+        return settings.runtimes
+    return ("onnxruntime", "litert") if has_choice else (None,)
+
+
+def _collect(run: Run, report: Report) -> str:
+    sentences = []
+    for runtime in run.runtimes:
+        with run.agent(runtime) as agent:
+            result = collect_table(run.space, agent, run.table(runtime), run.settings.numbers.protocol, run.settings.seed, report)
+        sentences.append(f"{result.blocks} blocks, {result.networks} networks on {runtime or 'the device'}")
+    return "; ".join(sentences)
+
+
+def _train(run: Run, report: Report) -> str:
+    """Find the supernet's weights: given ones, shipped ones, or trained now."""
+    settings, shipped = run.settings, shipped_weights(run.space.name)
+    run.images = settings.images or (shipped[1] if shipped is not None else "")
+    if settings.weights is not None:
+        run.weights, run.images = settings.weights, settings.images or ""
+        return _checked_images(run, f"weights given: {run.weights}")
+    if not settings.train and shipped is not None:
+        run.weights = shipped[0]
+        return _checked_images(run, "weights that come with the package")
+    if not settings.train:
+        raise ValueError(
+            f"no weights come with space {run.space.name!r}; give some (--weights FILE --images DATA) or train them (--train --images DATA)"
+        )
+    return _trained(run, report)
+
+
+def _checked_images(run: Run, text: str) -> str:
+    if not run.images:
+        raise ValueError("a run with weights of your own needs the images to judge subnets on; give them with --images")
+    return f"{text}; images: {run.images}"
+
+
+def _trained(run: Run, report: Report) -> str:
+    from supernets.spaces import space as search_space
+    from supernets.training.data import open_images
+    from supernets.training.loop import TrainProgress, train
+    from supernets.training.recipes import recipe
+
+    def show(progress: TrainProgress) -> None:
+        report(progress.step, progress.steps, f"{progress.phase}: loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s")
+
+    _checked_images(run, "")
+    whole = search_space(run.space.name)
+    summary = train(whole, open_images(run.images), recipe(run.settings.numbers.recipe), run.folder / "training", run.settings.seed, 1, show)
+    run.weights = summary.weights
+    return f"trained on {run.images} in {summary.steps} steps"
+
+
+def _sample(run: Run, report: Report) -> str:
+    from profiler.sampling import sample_into
+
+    settings, numbers = run.settings, run.settings.numbers
+    summary = sample_into(
+        run.folder / "accuracies.db", run.weights, run.images, settings.samples or numbers.samples, settings.seed, settings.workers,
+        numbers.calibration_images, numbers.validation_images, settings.resolutions, report,
+    )  # fmt: skip
+    return summary.sentence()
+
+
+def _fit(run: Run, report: Report) -> str:
+    from profiler.fitting import best_accuracy, fit_accuracy, fit_latency
+
+    inputs = digest(
+        run.space.name, sha256_of(run.folder / "accuracies.db"), [sha256_of(run.table(runtime)) for runtime in run.runtimes], run.settings.seed
+    )
+    folder = run.folder / "predictors"
+    if not run.log.finished("fit", inputs):
+        fit_accuracy(run.folder / "accuracies.db", folder, run.settings.seed, report)
+        for runtime in run.runtimes:
+            fit_latency(run.space, run.table(runtime), folder / f"latency-{runtime or 'device'}")
+        run.log.finish("fit", inputs)
+    run.chosen_accuracy, quality = best_accuracy(folder)
+    write_json(run.folder / "run.json", {"table": run.table(run.runtimes[0]).name, "accuracy_predictor": run.chosen_accuracy})
+    return f"best accuracy predictor {run.chosen_accuracy}: RMSE {quality.rmse_points:.2f} points, Kendall {quality.kendall:.2f} on {quality.test_count} subnets"
+
+
+def _predictors(run: Run) -> Predictors:
+    from predictors import accuracy
+
+    latency = fit_and_judge(run.space, LatencyTable.open(run.table(run.runtimes[0])), ("calibrated",))["calibrated"]
+    return Predictors(run.space, accuracy.load(run.folder / "predictors" / run.chosen_accuracy), latency)
+
+
+def _searched(run: Run, safety_margin: float, report: Report) -> SubnetRecord:
+    settings, predictors = run.settings.numbers.search, _predictors(run)
+    budget_ms = run.settings.max_latency_ms or predictors.median_latency_ms(run.settings.seed)
+    record, result = search_subnet(
+        predictors, budget_ms, "evolution", settings, run.settings.seed,
+        lambda point: report(point.generation, settings.generations, f"{point.accuracy:.2%} at {point.latency_ms:.3f} ms"), safety_margin,
+    )  # fmt: skip
+    write_json(run.folder / "search.json", result.to_dict())
+    return record.changed(finalists=record.finalists[: run.settings.numbers.finalists])
+
+
+def _search(run: Run, report: Report) -> str:
+    inputs = digest(run.log.digests.get("fit"), run.settings.max_latency_ms, run.settings.numbers.search.to_dict(), run.settings.seed)
+    if not run.log.finished("search", inputs):
+        write_subnet(run.folder / "searched.json", _searched(run, 0.0, report))
+        run.log.finish("search", inputs)
+    record = read_subnet(run.folder / "searched.json")
+    facts = record.search or {}
+    return (
+        f"predicted {record.predicted_accuracy:.2%} at {record.predicted_latency_ms:.3f} ms, budget {record.max_latency_ms:.3f} ms "
+        f"({facts['random_networks_over_budget']:.0%} of random networks miss it)"
+    )
+
+
+def _choose(run: Run, report: Report) -> str:
+    """Measure the finalists, latency and accuracy, and take the best that keeps the budget; search again if none does."""
+    inputs = digest(run.log.digests.get("search"), sha256_of(run.weights))
+    if not run.log.finished("choose", inputs):
+        write_subnet(run.folder / "subnet" / "subnet.json", _chosen(run, report))
+        run.log.finish("choose", inputs)
+    record = read_subnet(run.folder / "subnet" / "subnet.json")
+    return f"measured {record.measured_latency_ms:.3f} ms; test accuracy {record.measured_accuracy:.2%} on {record.measured_accuracy_images} images"
+
+
+def _chosen(run: Run, report: Report) -> SubnetRecord:
+    from profiler.sampling import accuracies_of
+
+    record = read_subnet(run.folder / "searched.json")
+    numbers = run.settings.numbers
+    for attempt in range(1, MOST_SEARCHES + 1):
+        with run.agent(run.runtimes[0]) as agent:
+            record = with_measured_latencies(record, agent, run.folder / "finalists.lut", report)
+        try:
+            best_kept(record)
+        except NoneKeptError:
+            if attempt == MOST_SEARCHES:
+                raise
+            record = _searched(run, 0.02 * attempt, report)
+        else:
+            break
+    validated = accuracies_of(finalists_of(record), run.weights, run.images, "validation", numbers.calibration_images, numbers.validation_images)
+    finalists = tuple({**f, "measured_accuracy": accuracy} for f, accuracy in zip(record.finalists, validated.top1, strict=True))
+    best = best_kept(record.changed(finalists=finalists))
+    tested = accuracies_of([best.architecture], run.weights, run.images, "test", numbers.calibration_images, None)
+    return best.changed(measured_accuracy=tested.top1[0], measured_accuracy_images=tested.images)
+
+
+def _export(run: Run, report: Report) -> str:
+    from profiler.exporting import export_from_files
+
+    inputs = digest(run.log.digests.get("choose"))
+    folder = run.folder / "subnet"
+    if not run.log.finished("export", inputs):
+        formats = ("onnx", "tflite")
+        export_from_files(folder / "subnet.json", run.weights, run.images, folder, formats, run.settings.numbers.calibration_images, 256)
+        run.log.finish("export", inputs)
+    models = read_subnet(folder / "subnet.json").models
+    return "; ".join(
+        f"{m.file} {m.bytes / 1e6:.2f} MB, within {m.relative_difference:.0e} of the supernet on {m.check_images} images" for m in models
+    )
+
+
+def _verify(run: Run, report: Report) -> str:
+    from profiler.predicting import predicted_latency_ms
+    from profiler.verifying import verify_subnet
+
+    inputs = digest(run.log.digests.get("export"), run.runtimes)
+    folder = run.folder / "subnet"
+    if not run.log.finished("verify", inputs):
+        for number, runtime in enumerate(run.runtimes):
+            with run.agent(runtime) as agent:
+                record = read_subnet(folder / "subnet.json")
+                predicted = predicted_latency_ms(record, agent.info(), run.table(runtime))
+                budget = record.max_latency_ms if number == 0 else None
+                verify_subnet(record, folder, agent, folder / f"verification-{runtime or 'device'}.lut", predicted, budget, report, session=inputs)
+        run.log.finish("verify", inputs)
+    verifications = read_subnet(folder / "subnet.json").verifications
+    return "; ".join(f"{v.condition['runtime']}: {v.measured_latency_ms:.3f} ms measured" for v in verifications)
+
+
+def _report(run: Run, report: Report) -> str:
+    from profiler.report.page import write_report
+    from profiler.reporting import files_of_run, report_data
+
+    path = write_report(report_data(files_of_run(run.folder)), run.folder / "report.html")
+    return str(path)
