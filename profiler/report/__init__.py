@@ -1,0 +1,1 @@
+"""The report page: plain data in, one self-contained HTML file out."""

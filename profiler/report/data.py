@@ -1,0 +1,241 @@
+"""What a report shows, as plain data. Latencies in milliseconds, accuracies, shares and spreads as fractions of one.
+
+A section whose data is None or empty is left out of the page; one sentence there says which command would fill it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+ORIGINS = ("measured", "interpolated", "predicted", "simulated", "counted")
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """One block of the chosen subnet; `latency_ms` is its entry in the latency table, `latency_origin` where that comes from."""
+
+    name: str
+    operator: str
+    input_side: int  # pixels
+    in_channels: int
+    mid_channels: int  # 0: none
+    out_channels: int
+    kernel_size: int
+    stride: int
+    se_channels: int  # 0: none
+    activation: str
+    macs: int
+    parameters: int
+    latency_ms: float | None = None
+    latency_origin: str = "measured"
+
+    def __post_init__(self) -> None:
+        if self.latency_origin not in ORIGINS:
+            raise ValueError(f"latency_origin of block {self.name!r} is {self.latency_origin!r}; expected one of {', '.join(ORIGINS)}")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One exported file; `relative_difference` is its largest output difference from the supernet's child, over the largest output."""
+
+    file: str
+    format: str
+    bytes: int
+    sha256: str
+    relative_difference: float | None = None
+    same_top1: float | None = None  # share of the check images
+    check_images: int | None = None
+
+
+@dataclass(frozen=True)
+class DeviceRun:
+    """One exported file measured on the device under one runtime; `relative_spread` is the standard error over the figure."""
+
+    runtime: str
+    file: str
+    measured_latency_ms: float
+    predicted_latency_ms: float | None = None
+    max_latency_ms: float | None = None
+    relative_spread: float | None = None
+    visits: int | None = None
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether the measured latency is within the budget; None without one."""
+        return None if self.max_latency_ms is None else self.measured_latency_ms <= self.max_latency_ms
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """The chosen subnet; its first run is the one the page leads with."""
+
+    resolution: int  # pixels
+    blocks: tuple[BlockRow, ...]
+    max_latency_ms: float | None = None
+    predicted_latency_ms: float | None = None
+    predicted_accuracy: float | None = None
+    measured_accuracy: float | None = None
+    accuracy_images: int | None = None  # how many images it was measured on
+    lowest_latency_ms: float | None = None  # lowest reachable of the space
+    random_over_budget: float | None = None  # share of random networks of the space that miss the budget
+    runs: tuple[DeviceRun, ...] = ()
+    files: tuple[ModelFile, ...] = ()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one image."""
+        return sum(block.macs for block in self.blocks)
+
+    @property
+    def parameters(self) -> int:
+        """Number of learned values."""
+        return sum(block.parameters for block in self.blocks)
+
+    @property
+    def measured_latency_ms(self) -> float | None:
+        """What the device said in the first run; None without one."""
+        return self.runs[0].measured_latency_ms if self.runs else None
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether the measured latency is within the budget; None without one or the other."""
+        measured = self.measured_latency_ms
+        return None if measured is None or self.max_latency_ms is None else measured <= self.max_latency_ms
+
+
+@dataclass(frozen=True)
+class MacsLatency:
+    """Whole networks measured on the device: multiply-adds and latency of each, in the same order.
+
+    `line` is the FLOPs line: milliseconds a million multiply-adds, and milliseconds at none.
+    """
+
+    macs: tuple[float, ...]
+    latencies_ms: tuple[float, ...]
+    line: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.macs) != len(self.latencies_ms) or len(self.macs) < 3:
+            raise ValueError(f"a report got {len(self.macs)} MACs and {len(self.latencies_ms)} latencies; expected as many of each, at least 3")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Networks no predictor was fitted on: measured latencies, and what each predictor says, by its name, in the same order.
+
+    `chosen` names the predictor that is shown; `flops_line` the one that knows MACs only. `repeatability` is the median
+    relative difference of two halves of the same measurements: no predictor can be better than that.
+    """
+
+    measured_ms: tuple[float, ...]
+    predicted_ms: Mapping[str, tuple[float, ...]]
+    chosen: str
+    flops_line: str | None = None
+    repeatability: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.measured_ms) < 3:
+            raise ValueError(f"a report got {len(self.measured_ms)} held-out networks; expected at least 3")
+        for name, predicted in self.predicted_ms.items():
+            if len(predicted) != len(self.measured_ms):
+                raise ValueError(f"predictor {name!r} has {len(predicted)} predictions for {len(self.measured_ms)} networks; expected one each")
+        for name in filter(None, (self.chosen, self.flops_line)):
+            if name not in self.predicted_ms:
+                raise ValueError(f"predictor {name!r} is named but has no predictions; there are those of {', '.join(self.predicted_ms)}")
+
+
+@dataclass(frozen=True)
+class AccuracyLatency:
+    """The search's picture: (latency_ms, accuracy) of the front, of random networks and of the chosen subnet, all predicted."""
+
+    front: tuple[tuple[float, float], ...]
+    random: tuple[tuple[float, float], ...] = ()
+    chosen: tuple[float, float] | None = None
+    max_latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One of the best networks of the search that was measured again; None where it was not."""
+
+    predicted_accuracy: float
+    predicted_latency_ms: float
+    measured_accuracy: float | None = None
+    measured_latency_ms: float | None = None
+    macs: int | None = None
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class AccuracyPredictorRow:
+    """How well one accuracy predictor did on subnets it was not fitted on; None where a figure was not computed."""
+
+    name: str
+    fitted_on: int  # subnets
+    rmse: float | None  # fraction of one, shown in points
+    kendall: float | None
+    spearman: float | None = None
+    kendall_within_resolution: float | None = None  # mean over resolutions
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class SearchPoint:
+    """The best network so far when `evaluations` networks had been scored; its accuracy is predicted."""
+
+    evaluations: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """One trust check: passed or not, and its sentence with the numbers in it."""
+
+    passed: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one kind of number on the page comes from: one of ORIGINS, and how it was come by."""
+
+    quantity: str
+    origin: str
+    text: str
+
+    def __post_init__(self) -> None:
+        if self.origin not in ORIGINS:
+            raise ValueError(f"origin of {self.quantity!r} is {self.origin!r}; expected one of {', '.join(ORIGINS)}")
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report shows. `created` and `version` are text; `condition` is label → text, in the order to show.
+
+    `simulated` says that the device is simulated: what else would be marked "measured" is then marked "simulated".
+    `commands` replaces, by name of the section, the command that would fill it.
+    """
+
+    space: str
+    device: str
+    condition: Mapping[str, str]
+    created: str
+    version: str
+    simulated: bool = False
+    subnet: Subnet | None = None
+    macs_latency: MacsLatency | None = None
+    held_out: HeldOut | None = None
+    accuracy_latency: AccuracyLatency | None = None
+    finalists: tuple[Finalist, ...] = ()
+    accuracy_predictors: tuple[AccuracyPredictorRow, ...] = ()
+    accuracy_reliability: float | None = None  # split-half reliability of the measured accuracies, 0 to 1
+    history: tuple[SearchPoint, ...] = ()
+    checks: tuple[Check, ...] = ()
+    origins: tuple[Origin, ...] = ()
+    commands: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def device_origin(self) -> str:
+        """What a number from the device is called."""
+        return "simulated" if self.simulated else "measured"

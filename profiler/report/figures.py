@@ -1,0 +1,141 @@
+"""The figures of a report: what each draws. Labels from data are never read as formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from profiler.report.data import AccuracyLatency, BlockRow, HeldOut, MacsLatency, SearchPoint
+from profiler.report.svg import COLOURS, FONT_PX, Size, figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BAND = 0.05  # relative error that the band around the identity line shows
+BLOCK_ROW_PX = 23
+LONGEST_LABEL = 22  # letters of a block's name on an axis: more would leave no room for the bars on a narrow page
+WIDE, NARROW = Size(640, 380), Size(340, 320)
+WIDE_SQUARE, NARROW_SQUARE = Size(540, 520), Size(340, 340)
+
+
+def macs_latency_figure(data: MacsLatency, chosen: tuple[float, float] | None, origin: str, description: str) -> str:
+    """Return MACs against latency of whole networks, the FLOPs line and the chosen (MACs, latency) on it."""
+    macs = np.array(data.macs) / 1e6
+
+    def draw(axes: Axes, size: Size) -> None:
+        axes.scatter(macs, data.latencies_ms, **_dots("first", size))
+        if data.line is not None:
+            ends = np.array([macs.min(), macs.max()])
+            axes.plot(ends, data.line[0] * ends + data.line[1], color=COLOURS["ink"], linestyle=(0, (5, 3)), linewidth=1.25)
+        if chosen is not None:
+            _diamond(axes, chosen[0] / 1e6, chosen[1])
+        _labels(axes, "Million MACs", f"Latency in ms, {origin}")
+        _ticks(axes, size)
+
+    return figure(draw, "macs-latency", "MACs against latency of whole networks", description, WIDE, NARROW)
+
+
+def held_out_figure(data: HeldOut, origin: str, description: str) -> str:
+    """Return predicted against measured latency with the identity line and a band of five percent."""
+    measured, predicted = np.array(data.measured_ms), np.array(data.predicted_ms[data.chosen])
+    line = np.array(data.predicted_ms[data.flops_line or data.chosen])
+
+    def draw(axes: Axes, size: Size) -> None:
+        low, high = min(measured.min(), predicted.min(), line.min()), max(measured.max(), predicted.max(), line.max())
+        margin = 0.05 * (high - low) or 0.05 * high
+        ends = np.array([max(0.0, low - margin), high + margin])
+        axes.fill_between(ends, ends * (1 - BAND), ends * (1 + BAND), color=COLOURS["first"], alpha=0.14, linewidth=0)
+        axes.plot(ends, ends, color=COLOURS["ink"], linewidth=1.25)
+        if data.flops_line not in (None, data.chosen):
+            axes.scatter(measured, line, **_dots("faint", size))
+        axes.scatter(measured, predicted, **_dots("first", size))
+        axes.set(xlim=ends, ylim=ends, aspect="equal", anchor="NW")
+        _labels(axes, f"Latency in ms, {origin}", "Latency in ms, predicted")
+        _ticks(axes, size, same=True)
+
+    return figure(draw, "held-out", "Predicted against measured latency of held-out networks", description, WIDE_SQUARE, NARROW_SQUARE)
+
+
+def blocks_figure(blocks: Sequence[BlockRow], description: str) -> str:
+    """Return each block's share of the time beside its share of the MACs, in order of execution from the top."""
+    latencies_ms = np.array([block.latency_ms or 0.0 for block in blocks])
+    macs = np.array([block.macs for block in blocks], dtype=np.float64)
+    time_share, macs_share = 100 * latencies_ms / latencies_ms.sum(), 100 * macs / max(macs.sum(), 1.0)
+    rows = np.arange(len(blocks))
+
+    def draw(axes: Axes, size: Size) -> None:
+        axes.barh(rows - 0.14, time_share, height=0.42, color=COLOURS["first"])
+        axes.barh(rows + 0.26, macs_share, height=0.26, color=COLOURS["faint"])
+        for row, share in zip(rows, time_share, strict=True):
+            axes.annotate(
+                f"{share:.1f}", (share, row - 0.14), (5, 0), textcoords="offset points", va="center", fontsize=FONT_PX - 1, color=COLOURS["ink"]
+            )
+        axes.set_yticks(rows, [_shortened(block.name) for block in blocks], parse_math=False)
+        axes.set(ylim=(len(blocks) - 0.4, -0.6), xlim=(0, 1.12 * max(time_share.max(), macs_share.max())))
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("Share of the network in %")
+        axes.locator_params(axis="x", nbins=5)
+
+    height = BLOCK_ROW_PX * len(blocks) + 60
+    return figure(draw, "blocks", "Share of time and of MACs by block", description, Size(WIDE.width, height), Size(NARROW.width, height))
+
+
+def accuracy_latency_figure(data: AccuracyLatency, description: str) -> str:
+    """Return predicted accuracy against predicted latency: random networks, the front, the budget and the chosen subnet."""
+
+    def draw(axes: Axes, size: Size) -> None:
+        if data.random:
+            latencies_ms, accuracies = np.array(data.random).T
+            axes.scatter(latencies_ms, 100 * accuracies, **_dots("faint", size))
+        latencies_ms, accuracies = np.array(data.front).T
+        axes.step(latencies_ms, 100 * accuracies, where="post", color=COLOURS["first"], linewidth=1.5)
+        axes.scatter(latencies_ms, 100 * accuracies, **{**_dots("first", size), "alpha": 1.0, "s": 12})
+        if data.max_latency_ms is not None:
+            axes.axvline(data.max_latency_ms, color=COLOURS["second"], linestyle=(0, (5, 3)), linewidth=1.5)
+        if data.chosen is not None:
+            _diamond(axes, data.chosen[0], 100 * data.chosen[1])
+        _labels(axes, "Latency in ms, predicted", "Accuracy in %, predicted")
+        _ticks(axes, size)
+
+    return figure(draw, "accuracy-latency", "Accuracy against latency", description, WIDE, NARROW)
+
+
+def history_figure(history: Sequence[SearchPoint], description: str) -> str:
+    """Return the accuracy of the best network so far over the networks scored."""
+
+    def draw(axes: Axes, size: Size) -> None:
+        evaluations, accuracies = [point.evaluations for point in history], [100 * point.accuracy for point in history]
+        axes.step(evaluations, accuracies, where="post", color=COLOURS["first"], linewidth=1.75)
+        axes.set_xlim(0, max(evaluations) * 1.02)
+        axes.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
+        _labels(axes, "Networks scored", "Accuracy of the best so far in %, predicted")
+        _ticks(axes, size)
+
+    return figure(draw, "history", "Search history", description, Size(WIDE.width, 300), Size(NARROW.width, 260))
+
+
+def _dots(colour: str, size: Size) -> dict[str, Any]:
+    return {"s": 30 if size.width > NARROW.width else 20, "color": COLOURS[colour], "alpha": 0.6, "linewidths": 0}
+
+
+def _diamond(axes: Axes, x: float, y: float) -> None:
+    axes.scatter([x], [y], s=90, marker="D", color=COLOURS["second"], edgecolors=COLOURS["paper"], linewidths=1.5, zorder=5)
+
+
+def _labels(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, labelpad=6)
+    axes.set_title(y, loc="left", pad=10)  # above the axis instead of turned by its side: easier to read, and narrower
+
+
+def _ticks(axes: Axes, size: Size, *, same: bool = False) -> None:
+    count = 6 if size.width > NARROW.width else 4
+    axes.locator_params(nbins=count)
+    if same:
+        axes.set_yticks(axes.get_xticks())
+        axes.set(xlim=axes.get_xlim(), ylim=axes.get_xlim())
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…"

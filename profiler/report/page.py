@@ -1,0 +1,111 @@
+"""Writing the report: one HTML file that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from profiler.files import write_bytes
+from profiler.report import display, figures, findings
+from profiler.report.data import ReportData
+
+# Section -> its heading, and the command that fills it.
+SECTIONS = {
+    "subnet": ("The chosen subnet", "profiler search"),
+    "macs-latency": ("MACs against latency", "profiler collect"),
+    "held-out": ("Predicted against measured", "profiler fit latency"),
+    "blocks": ("Where the time goes", "profiler collect"),
+    "accuracy-latency": ("Accuracy against latency", "profiler search"),
+    "accuracy-predictors": ("Accuracy predictors", "profiler fit accuracy"),
+    "history": ("Search history", "profiler search"),
+    "checks": ("Trust checks", "profiler collect"),
+}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A section that has no data, and the command that would fill it."""
+
+    title: str
+    command: str
+
+
+def write_report(data: ReportData, path: Path) -> Path:
+    """Write the report to `path`, whole or not at all, and return the path.
+
+    Raises:
+        ImportError: jinja2 or matplotlib is not installed.
+        ValueError: `commands` names a section that is none.
+    """
+    write_bytes(Path(path), report_html(data).encode("utf-8"))
+    return Path(path)
+
+
+def report_html(data: ReportData) -> str:
+    """Return the report as the text of an HTML file.
+
+    Raises:
+        ImportError: jinja2 or matplotlib is not installed.
+        ValueError: `commands` names a section that is none.
+    """
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError as error:
+        raise ImportError("a report needs the package 'jinja2'; install it with pip install 'elastic-latency[report]'") from error
+    unknown = sorted(set(data.commands) - set(SECTIONS))
+    if unknown:
+        raise ValueError(f"commands name the section {unknown[0]!r}; the sections are {', '.join(SECTIONS)}")
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(display=display, findings=findings)
+    return environment.get_template("page.html").render(_context(data))
+
+
+def _context(data: ReportData) -> dict[str, Any]:
+    present = _present(data)
+    state, verdict = findings.verdict(data)
+    return {
+        "data": data,
+        "state": state,
+        "verdict": verdict,
+        "present": [(name, title) for name, (title, _) in SECTIONS.items() if name in present],
+        "missing": [Missing(title, data.commands.get(name, command)) for name, (title, command) in SECTIONS.items() if name not in present],
+        "titles": {name: title for name, (title, _) in SECTIONS.items()},
+        "drawings": _drawings(data, present),
+        "predictor_rows": findings.predictor_rows(data.held_out) if data.held_out else [],
+    }
+
+
+def _present(data: ReportData) -> set[str]:
+    timed = data.subnet is not None and any(block.latency_ms for block in data.subnet.blocks)
+    found = {
+        "subnet": data.subnet, "macs-latency": data.macs_latency, "held-out": data.held_out, "blocks": timed,
+        "accuracy-latency": data.accuracy_latency, "accuracy-predictors": data.accuracy_predictors, "history": data.history, "checks": data.checks,
+    }  # fmt: skip
+    return {name for name, value in found.items() if value}
+
+
+def _drawings(data: ReportData, present: set[str]) -> dict[str, Any]:
+    """Return section -> its figure as markup; the figures' own texts are escaped already."""
+    from markupsafe import Markup
+
+    subnet, origin = data.subnet, data.device_origin
+    found: dict[str, str] = {}
+    if data.macs_latency is not None:
+        chosen = (float(subnet.macs), subnet.measured_latency_ms) if subnet is not None and subnet.measured_latency_ms is not None else None
+        description = findings.macs_latency_sentence(data.macs_latency, origin)
+        found["macs-latency"] = figures.macs_latency_figure(data.macs_latency, chosen, origin, description)
+    if data.held_out is not None:
+        description = findings.held_out_sentence(data.held_out, findings.predictor_rows(data.held_out))
+        found["held-out"] = figures.held_out_figure(data.held_out, origin, description)
+    if "blocks" in present and subnet is not None:
+        timed = [block for block in subnet.blocks if block.latency_ms is not None]
+        found["blocks"] = figures.blocks_figure(timed, findings.blocks_sentence(subnet.blocks))
+    if data.accuracy_latency is not None:
+        description = findings.accuracy_latency_sentence(data.accuracy_latency)
+        found["accuracy-latency"] = figures.accuracy_latency_figure(data.accuracy_latency, description)
+    if data.history:
+        found["history"] = figures.history_figure(data.history, findings.history_sentence(data.history))
+    return {name: Markup(text) for name, text in found.items()}
