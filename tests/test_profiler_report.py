@@ -86,9 +86,9 @@ def full_data() -> ReportData:
             {
                 "calibrated": tuple(latencies_ms[held] * rng.normal(1.0, 0.021, 30)),
                 "additive": tuple(latencies_ms[held] * rng.normal(0.94, 0.03, 30)),
-                "FLOPs line": tuple(line[0] * macs[held] / 1e6 + line[1]),
+                "flops_line": tuple(line[0] * macs[held] / 1e6 + line[1]),
             },
-            "calibrated", "FLOPs line", 0.0093,
+            "calibrated", "flops_line", 0.0093,
         ),
         accuracy_latency=AccuracyLatency(
             tuple(zip(front_ms, front, strict=True)), tuple(zip(random_ms, random, strict=True)), (chosen_ms, 0.8437), chosen.max_latency_ms,
@@ -250,13 +250,14 @@ def test_the_errors_shown_are_those_of_the_points_drawn(full: str) -> None:
     held_out = full_data().held_out
     assert held_out is not None
     text = Page(full).text.replace(display.NARROW_SPACE, " ")
-    for name in ("calibrated", "FLOPs line"):
+    for name in ("calibrated", "flops_line"):
         mape = 100 * np.mean([abs(p / m - 1) for p, m in zip(held_out.predicted_ms[name], held_out.measured_ms, strict=True)])
         assert f"{mape:.2f} %" in text
     rows = findings.predictor_rows(held_out)
     assert [row.mape for row in rows] == sorted(row.mape for row in rows)
-    assert [row.name for row in rows if row.chosen] == ["calibrated"] and [row.name for row in rows if row.flops_line] == ["FLOPs line"]
+    assert [row.name for row in rows if row.chosen] == ["calibrated"] and [row.name for row in rows if row.flops_line] == ["flops_line"]
     assert "Repeatability of the measurements 0.93 %" in text
+    assert "calibrated table sum used" in text and "FLOPs line, MACs only" in text and "flops_line" not in text
 
 
 def test_correlations_stand_beside_macs_against_latency(full: str) -> None:

@@ -11,6 +11,15 @@ from predictors import metrics
 from profiler.report import display
 from profiler.report.data import AccuracyLatency, AccuracyPredictorRow, BlockRow, HeldOut, MacsLatency, ReportData, SearchPoint
 
+# Names of this project's predictors in words; others are shown as they are.
+LABELS = {
+    "additive": "table sum",
+    "calibrated": "calibrated table sum",
+    "flops_line": "FLOPs line",
+    "mlp": "MLP",
+    "ridge": "ridge regression",
+    "xgboost": "XGBoost",
+}
 EQUAL_MACS = 0.05  # networks whose MACs differ by at most this count as equal in MACs
 
 
@@ -152,8 +161,12 @@ def held_out_sentence(data: HeldOut, rows: Sequence[PredictorRow]) -> str:
 
 def held_out_figures(data: HeldOut, rows: Sequence[PredictorRow]) -> list[tuple[str, str]]:
     """Return label and value of what stands beside predicted against measured."""
-    found = [(f"Mean error (MAPE), {row.name}", display.percent(row.mape, 2)) for row in rows if row.chosen]
-    found += [(f"Mean error (MAPE), {row.name}, MACs only", display.percent(row.mape, 2)) for row in rows if row.flops_line and not row.chosen]
+    found = [(f"Mean error (MAPE), {predictor_label(row.name)}", display.percent(row.mape, 2)) for row in rows if row.chosen]
+    found += [
+        (f"Mean error (MAPE), {predictor_label(row.name)}, MACs only", display.percent(row.mape, 2))
+        for row in rows
+        if row.flops_line and not row.chosen
+    ]
     if data.repeatability is not None:
         found.append(("Repeatability of the measurements", display.percent(data.repeatability, 2)))
     return found
@@ -215,7 +228,7 @@ def accuracy_sentence(rows: Sequence[AccuracyPredictorRow], reliability: float |
     chosen = next((row for row in rows if row.chosen), None)
     text = "Judged on subnets that no predictor was fitted on."
     if chosen is not None and chosen.rmse is not None:
-        text += f" {chosen.name} is used for the search: its predictions are {display.points(chosen.rmse)} points off (root mean square)."
+        text += f" The search uses the {predictor_label(chosen.name)} one, which is {display.points(chosen.rmse)} points off (root mean square)."
     if reliability is not None:
         text += f" The measured accuracies themselves have a split-half reliability of {display.decimals(reliability, 2)}, the limit of any ranking."
     return text
@@ -234,6 +247,11 @@ def history_figures(history: Sequence[SearchPoint]) -> list[tuple[str, str]]:
         ("Accuracy of the first, predicted", display.accuracy(history[0].accuracy)),
         ("Accuracy of the best, predicted", display.accuracy(history[-1].accuracy)),
     ]
+
+
+def predictor_label(name: str) -> str:
+    """Return a predictor's name as words."""
+    return LABELS.get(name, name)
 
 
 def condition_label(name: str) -> str:
