@@ -55,11 +55,11 @@ def stand_in_latency(space: SearchSpace) -> Estimate:
     return AdditiveCost(space, latency_ms)
 
 
-def saved_accuracy(folder: str) -> Estimate:
+def saved_accuracy(space: SearchSpace, folder: str) -> Estimate:
     """Return the prediction function of a saved accuracy predictor."""
     import predictors.accuracy
 
-    predict: Callable[[Population], np.ndarray] = predictors.accuracy.load(folder).predict
+    predict: Callable[[Population], np.ndarray] = predictors.accuracy.load(folder, space).predict
     return predict
 
 
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=500)
     options = parser.parse_args()
     space = search_space(options.space)
-    accuracy = saved_accuracy(options.accuracy) if options.accuracy else stand_in_accuracy(space)
+    accuracy = saved_accuracy(space, options.accuracy) if options.accuracy else stand_in_accuracy(space)
     latency = measured_latency(space, options.table) if options.table else stand_in_latency(space)
     print(f"space {space.name}, {space.size():.2e} networks")
     print(f"accuracy: {options.accuracy or f'STAND-IN, an untrained network of {LAYERS} x {WIDTH}: its values mean nothing'}")
