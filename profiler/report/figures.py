@@ -117,7 +117,7 @@ def history_figure(history: Sequence[SearchPoint], description: str) -> str:
 
 
 def _dots(colour: str, size: Size) -> dict[str, Any]:
-    return {"s": 30 if size.width > NARROW.width else 20, "color": COLOURS[colour], "alpha": 0.6, "linewidths": 0}
+    return {"s": 30 if size.width > NARROW.width else 20, "color": COLOURS[colour], "alpha": 0.7, "linewidths": 0, "zorder": 3}
 
 
 def _diamond(axes: Axes, x: float, y: float) -> None:

@@ -117,7 +117,7 @@ def macs_latency_figures(data: MacsLatency) -> list[tuple[str, str]]:
         ("Spearman rank correlation", display.decimals(metrics.spearman(macs, latencies_ms))),
     ]
     if data.line is not None:
-        found.append(("FLOPs line", f"{display.with_ms(data.line[1])} + {display.with_ms(data.line[0])} per M"))
+        found.append(("FLOPs line", f"{display.with_ms(data.line[1])} + {display.with_ms(data.line[0])}/M"))
     return found
 
 
@@ -155,7 +155,7 @@ def held_out_sentence(data: HeldOut, rows: Sequence[PredictorRow]) -> str:
         text += f"; a line through MACs alone is {display.percent(line.mape)} off"
     text += "."
     if data.repeatability is not None:
-        text += f" Two halves of the same measurements differ by {display.percent(data.repeatability)}: no predictor can do better than that."
+        text += f" Two halves of the same measurements differ by {display.percent(data.repeatability)}: the noise every predictor is judged against."
     return text
 
 
