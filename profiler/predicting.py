@@ -14,7 +14,8 @@ from profiler.measuring.session import condition_of
 from profiler.searching import latency_of_table
 from profiler.subnet import SubnetRecord
 from supernets import counts
-from supernets.space import Architecture
+from supernets.places import distinct_blocks
+from supernets.space import Architecture, SearchSpace
 from supernets.spaces import space as search_space
 
 
@@ -41,8 +42,9 @@ def predict(architecture: Architecture, table: Path | None, latency: Path | None
     if table is not None:
         opened = LatencyTable.open(table)
         latencies_ms["sum of the table"] = opened.latency_ms(blocks)
-        if len(measured_networks(space, opened, "calibration")):
-            for name, predictor in fit_and_judge(space, opened, ("flops_line", "calibrated")).items():
+        covered = covered_space(space, opened)
+        if len(measured_networks(covered, opened, "calibration")):
+            for name, predictor in fit_and_judge(covered, opened, ("flops_line", "calibrated")).items():
                 latencies_ms[name] = float(predictor.predict(population)[0])
     if latency is not None:
         from predictors.latency import load as load_latency
@@ -55,6 +57,13 @@ def predict(architecture: Architecture, table: Path | None, latency: Path | None
 
         predicted_accuracy = float(load_accuracy(accuracy, space).predict(population)[0])
     return Prediction(counts.macs(blocks), counts.parameters(blocks), latencies_ms, predicted_accuracy)
+
+
+def covered_space(space: SearchSpace, table: LatencyTable) -> SearchSpace:
+    """Return the space with only those resolutions whose every block is in the table; as it is, where there are none."""
+    allowed = next((choice.allowed for choice in space.choices if choice.name == "resolution"), ())
+    covered = [side for side in allowed if not table.missing(distinct_blocks(space.restrict({"resolution": (side,)})))]
+    return space.restrict({"resolution": covered}) if covered else space
 
 
 def predicted_latency_ms(record: SubnetRecord, info: DeviceInfo, table: Path | None) -> float | None:
@@ -72,5 +81,6 @@ def predicted_latency_ms(record: SubnetRecord, info: DeviceInfo, table: Path | N
     if differences:
         named = "; ".join(f"{name} {old!r} there, {new!r} here" for name, (old, new) in differences.items())
         raise StoreError(f"{table} was measured under another condition than this device offers ({named}); use a table of this condition")
-    predicted: Any = latency_of_table(record.space, opened).predict(record.space.encode([record.architecture]))
+    opened.latency_ms(record.space.blocks(record.architecture))  # names the blocks that are missing
+    predicted: Any = latency_of_table(covered_space(record.space, opened), opened).predict(record.space.encode([record.architecture]))
     return float(predicted[0])

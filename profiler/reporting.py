@@ -17,6 +17,7 @@ from predictors import accuracy as accuracy_predictors
 from predictors.latency.judging import fit_and_judge
 from predictors.quality import AccuracyQuality
 from profiler.files import read_json
+from profiler.predicting import covered_space
 from profiler.report import data as report
 from profiler.subnet import SubnetRecord, Verification, read_subnet
 from profiler.trust import trust_checks
@@ -50,7 +51,7 @@ def files_of_run(folder: Path) -> ReportFiles:
     subnet, search, facts = folder / "subnet" / "subnet.json", folder / "search.json", folder / "run.json"
     known = read_json(facts) if facts.is_file() else {}
     chosen = known.get("accuracy_predictor")
-    predictors = tuple(sorted(path.parent for path in (folder / "predictors").glob("*/predictor.json") if path.parent.name != "latency"))
+    predictors = tuple(sorted(path.parent for path in (folder / "predictors").glob("*/predictor.json") if not path.parent.name.startswith("latency")))
     return ReportFiles(
         table=folder / known["table"] if "table" in known else tables[0],
         subnet=subnet if subnet.is_file() else None,
@@ -70,6 +71,7 @@ def report_data(files: ReportFiles) -> report.ReportData:
     record = None if files.subnet is None else read_subnet(files.subnet)
     found = None if files.search is None else read_json(files.search)
     space = search_space(record.architecture.space if record is not None else table.space or "")
+    covered = covered_space(space, table)
     qualities = _qualities(files)
     with MeasurementStore(files.table, read_only=True) as store:
         checks = tuple(report.Check(check.passed, check.text) for check in trust_checks(store))
@@ -83,8 +85,8 @@ def report_data(files: ReportFiles) -> report.ReportData:
         simulated=table.condition.simulated,
         subnet=None if record is None else _subnet(space, record, table),
         macs_latency=_macs_latency(space, table),
-        held_out=_held_out(space, table),
-        accuracy_latency=None if found is None or record is None else _accuracy_latency(space, table, record, found, files.chosen_accuracy),
+        held_out=_held_out(covered, table),
+        accuracy_latency=None if found is None or record is None else _accuracy_latency(covered, table, record, found, files.chosen_accuracy),
         finalists=() if record is None else _finalists(space, record),
         accuracy_predictors=_accuracy_rows(
             qualities, None if files.chosen_accuracy is None else accuracy_predictors.load(files.chosen_accuracy).name
@@ -101,7 +103,8 @@ def _condition(table: LatencyTable, sessions: Sequence[Mapping[str, Any]]) -> di
     cores = ", ".join(map(str, condition.cores)) or "not pinned"
     shown = {
         "Processor": condition.cpu_model, "Runtime": f"{condition.runtime} {condition.runtime_version}",
-        "Delegate": condition.delegate, "Threads": str(condition.threads), "Cores": cores, "Batch": str(condition.batch), "Precision": condition.precision,
+        "Delegate": condition.delegate, "Threads": str(condition.threads), "Cores": cores, "Batch": str(condition.batch),
+        "Precision": condition.precision,
     }  # fmt: skip
     if sessions:
         device = sessions[-1].get("device", {})
@@ -226,7 +229,7 @@ def _accuracy_rows(qualities: Mapping[str, AccuracyQuality], chosen: str | None)
                 quality.macs_rmse_points / 100,
                 quality.macs_kendall,
                 kendall_within_resolution=quality.macs_kendall_within,
-            )  # fmt: skip
+            )
         )
     return tuple(rows)
 

@@ -148,8 +148,8 @@ def best_kept(record: SubnetRecord) -> SubnetRecord:
     if not kept:
         lowest = min(f["measured_latency_ms"] for f in record.finalists)
         raise NoneKeptError(
-            f"none of {len(record.finalists)} finalists keeps the budget of {record.max_latency_ms:g} ms on the device, the fastest took {lowest:.4g} ms; "
-            "search again with --safety-margin 0.05, or raise the budget"
+            f"none of {len(record.finalists)} finalists keeps the budget of {record.max_latency_ms:g} ms on the device, the fastest took "
+            f"{lowest:.4g} ms; search again with --safety-margin 0.05, or raise the budget"
         )
     best = max(kept, key=lambda finalist: finalist.get("measured_accuracy", finalist["predicted_accuracy"]))
     chosen = record_of(record.space.architecture(Architecture.from_dict(best["architecture"])))

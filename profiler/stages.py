@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from device_agents.base import DeviceAgent
 from device_agents.devices import connect, list_devices, transport_class
 from luts.table import LatencyTable
 from predictors.latency.judging import fit_and_judge
-from profiler.collecting import collect_table, narrowed, space_to_measure
+from profiler.collecting import collect_table, space_to_measure
 from profiler.files import sha256_of, write_json
 from profiler.pipeline import STAGES, Display, RunSettings, StageLog, digest
 from profiler.searching import NoneKeptError, Predictors, best_kept, finalists_of, search_subnet, with_measured_latencies
@@ -160,7 +159,8 @@ def _fit(run: Run, report: Report) -> str:
         run.log.finish("fit", inputs)
     run.chosen_accuracy, quality = best_accuracy(folder)
     write_json(run.folder / "run.json", {"table": run.table(run.runtimes[0]).name, "accuracy_predictor": run.chosen_accuracy})
-    return f"best accuracy predictor {run.chosen_accuracy}: RMSE {quality.rmse_points:.2f} points, Kendall {quality.kendall:.2f} on {quality.test_count} subnets"
+    figures = f"RMSE {quality.rmse_points:.2f} points, Kendall {quality.kendall:.2f} on {quality.test_count} subnets"
+    return f"best accuracy predictor {run.chosen_accuracy}: {figures}"
 
 
 def _predictors(run: Run) -> Predictors:

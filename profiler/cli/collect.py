@@ -34,9 +34,9 @@ def command(
     from profiler.collecting import collect_table, space_to_measure
 
     measured_space = space_to_measure(space, resolutions)
-    with connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file) as agent:
-        with progress_bar("measuring") as report:
-            result = collect_table(measured_space, agent, out, preset, seed, report)
+    agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
+    with agent, progress_bar("measuring") as report:
+        result = collect_table(measured_space, agent, out, preset, seed, report)
     if as_json:
         print_json(result.to_dict())
         return

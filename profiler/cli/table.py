@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profiler.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from luts.table import Entry
 
 app = typer.Typer(help="Look into latency tables.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -43,9 +46,14 @@ def show(
     print_table(
         f"Slowest {min(limit, len(entries))} of {len(entries)} blocks ({mode})",
         ("block", "ms", "± %", "origin", "visits", "MMACs", "ns a kMAC"),
-        [(e.block.key, f"{e.latency_ms:.4f}", "" if e.relative_spread is None else f"{100 * e.relative_spread:.1f}", e.origin, e.visits,
-          f"{block_macs(e.block) / 1e6:.2f}", f"{1e9 * e.latency_ms / block_macs(e.block):.0f}" if block_macs(e.block) else "") for e in entries[:limit]],
-    )  # fmt: skip
+        [_row(entry, block_macs(entry.block)) for entry in entries[:limit]],
+    )
+
+
+def _row(entry: Entry, macs: int) -> tuple[object, ...]:
+    spread = "" if entry.relative_spread is None else f"{100 * entry.relative_spread:.1f}"
+    cost = f"{1e9 * entry.latency_ms / macs:.0f}" if macs else ""
+    return (entry.block.key, f"{entry.latency_ms:.4f}", spread, entry.origin, entry.visits, f"{macs / 1e6:.2f}", cost)
 
 
 def _shown(value: object) -> str:

@@ -39,9 +39,13 @@ def print_latency_qualities(qualities: Mapping[str, LatencyQuality]) -> None:
     print_table(
         "Latency predictors on held-out networks",
         ("predictor", "MAPE %", "bias %", "within 5 %", "within 10 %", "worst %", "Spearman", "Kendall", "fitted on", "judged on", "noise ceiling %"),
-        [(name, _two(q.mape_percent), f"{q.bias_percent:+.2f}", f"{q.within_5_share:.0%}", f"{q.within_10_share:.0%}", _two(q.worst_percent),
-          _three(q.spearman), _three(q.kendall), q.calibration_count, q.held_out_count, _two(q.repeatability_percent)) for name, q in qualities.items()],
-    )  # fmt: skip
+        [_latency_row(name, quality) for name, quality in qualities.items()],
+    )
+
+
+def _latency_row(name: str, q: LatencyQuality) -> tuple[object, ...]:
+    errors = (_two(q.mape_percent), f"{q.bias_percent:+.2f}", f"{q.within_5_share:.0%}", f"{q.within_10_share:.0%}", _two(q.worst_percent))
+    return (name, *errors, _three(q.spearman), _three(q.kendall), q.calibration_count, q.held_out_count, _two(q.repeatability_percent))
 
 
 def print_accuracy_qualities(qualities: Mapping[str, AccuracyQuality]) -> None:
