@@ -239,7 +239,7 @@ class AccuracyPredictor(ABC):
             ValueError: the description holds a setting that the predictor does not have.
             ImportError: the package it predicts with is not installed.
         """
-        predictor = cls(space.name).set_params(**description.settings)
+        predictor = cls(space.name).set_params(**{**description.settings, "space_name": space.name})
         predictor._restore({name: folder.read_file(path, description, name) for name in cls._file_names()}, space)
         predictor._set_space(space, PopulationCheck(space))
         predictor.quality_ = None if description.quality is None else AccuracyQuality.from_dict(description.quality)

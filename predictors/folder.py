@@ -53,8 +53,15 @@ def write(folder: str | Path, description: Description, files: Mapping[str, byte
     for name, content in files.items():
         _replace(folder / name, content)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    text = json.dumps({**asdict(description), "files": digests}, indent=1, allow_nan=False)
+    text = json.dumps({**asdict(description), "files": digests}, indent=1, allow_nan=False, default=_plain)
     _replace(folder / DESCRIPTION_FILE, text.encode() + b"\n")
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's numbers and arrays as JSON has them; settings found by a search over them are such."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{value!r} cannot be saved in {DESCRIPTION_FILE}; expected numbers, texts, or lists of them")
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -158,6 +165,8 @@ def restored_space(saved: Mapping[str, Any], given: SearchSpace | None = None) -
         PredictorFileError: the space given has another name, or a choice of the space is not what it was.
         UnknownSpaceError: no space was given, and none has that name.
     """
+    if not isinstance(saved, Mapping) or set(saved) != {"name", "choices"} or not isinstance(saved["choices"], list):
+        raise PredictorFileError(f"the space in {DESCRIPTION_FILE} is damaged; save the predictor again")
     if given is not None and given.name != saved["name"]:
         raise PredictorFileError(f"the predictor was fitted for space {saved['name']!r} but space {given.name!r} was given; use its own space")
     space = spaces.space(saved["name"]) if given is None else given

@@ -11,7 +11,7 @@ from supernets.space import OFF, Choice, Population, SearchSpace
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
-CHUNK_ROWS = 16_384  # architectures checked at once: their codes stay in the cache, 2.5 times the speed of one long array
+CHUNK_ROWS = 16_384  # architectures checked at once: their codes stay in the cache
 
 
 class PopulationCheck:

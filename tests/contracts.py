@@ -6,16 +6,26 @@ import copy
 import itertools
 import json
 import pickle
-from typing import ClassVar
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from device_agents.base import DeviceError, DeviceInfo, DeviceState, VisitPlan
+from luts.condition import Condition
+from luts.table import Entry, LatencyTable, NetworkMeasurement
+from predictors import accuracy, latency
+from predictors.base import AccuracyPredictor, LatencyPredictor, NotFittedError
+from predictors.folder import PredictorFileError
+from predictors.quality import judge_latencies
 from supernets import counts
 from supernets.blocks import BlockSpec
-from supernets.places import AdditiveCost, covering_architectures, places
-from supernets.space import OFF, Architecture, ArchitectureError, SearchSpace
+from supernets.places import AdditiveCost, covering_architectures, distinct_blocks, places
+from supernets.space import OFF, Architecture, ArchitectureError, Population, SearchSpace
 from supernets.spaces import space as space_of_name
 
 
@@ -291,3 +301,305 @@ class AgentContract:
     def test_no_inputs_are_refused(self, agent, models):
         with agent, pytest.raises(ValueError, match="0 inputs were given"):
             agent.run(models["small"], np.zeros((0, 8, 8, 8), np.float32))
+
+
+def tiny_table(space: SearchSpace, networks: Sequence[NetworkMeasurement] = ()) -> LatencyTable:
+    """A table of invented latencies: 0.02 ms a block and 1 GMAC/s, a fourth of it for 7x7 kernels."""
+
+    def latency_ms(block: BlockSpec) -> float:
+        return 0.02 + counts.block_macs(block) / 1e6 * (4 if block.kernel_size == 7 else 1)
+
+    condition = Condition("desk", "onnxruntime", "1.31.1", "cpu", 1, (0,), 1, "float32", "some CPU")
+    entries = [Entry(block, latency_ms(block), "measured", 0.01, 3, 30) for block in distinct_blocks(space)]
+    return LatencyTable(condition, "chain", entries, networks)
+
+
+class LatencyPredictorContract:
+    """A latency predictor: give its `name`; it is created for the tiny space from a table of invented latencies."""
+
+    name: str
+
+    @pytest.fixture
+    def space(self) -> SearchSpace:
+        return space_of_name("ofa-mobilenetv3-tiny")
+
+    @pytest.fixture
+    def population(self, space: SearchSpace) -> Population:
+        return space.sample_population(30, np.random.default_rng(5))
+
+    @pytest.fixture
+    def latencies_ms(self, space: SearchSpace, population: Population) -> np.ndarray:
+        return 0.3 + 1.2 * AdditiveCost(space, counts.block_macs)(population) / 1e6
+
+    @pytest.fixture
+    def predictor(self, space: SearchSpace) -> LatencyPredictor:
+        return latency.create(self.name, space, tiny_table(space))
+
+    @pytest.fixture
+    def fitted(self, predictor: LatencyPredictor, population: Population, latencies_ms: np.ndarray) -> LatencyPredictor:
+        return predictor.fit(population, latencies_ms)
+
+    def test_goes_by_its_name_and_knows_the_condition_of_its_table(self, predictor: LatencyPredictor) -> None:
+        assert predictor.name == self.name
+        assert predictor.condition.device == "desk"
+        assert predictor.quality is None
+
+    def test_fit_returns_the_predictor_and_forgets_an_older_quality(
+        self, predictor: LatencyPredictor, population: Population, latencies_ms: np.ndarray
+    ) -> None:
+        predictor.quality = judge_latencies(latencies_ms, latencies_ms, 30)
+        assert predictor.fit(population, latencies_ms) is predictor
+        assert predictor.quality is None
+
+    def test_predicts_one_positive_float64_for_each_architecture(self, fitted: LatencyPredictor, space: SearchSpace) -> None:
+        predicted = fitted.predict(space.sample_population(50, np.random.default_rng(6)))
+        assert predicted.shape == (50,)
+        assert predicted.dtype == np.float64
+        assert (predicted > 0).all()
+        assert fitted.predict(space.encode([])).shape == (0,)
+
+    def test_an_architecture_costs_the_same_alone_and_in_a_population(self, fitted: LatencyPredictor, population: Population) -> None:
+        alone = [fitted.predict(population[i : i + 1])[0] for i in range(len(population))]
+        np.testing.assert_allclose(alone, fitted.predict(population), rtol=1e-12)
+
+    def test_wider_integers_mean_the_same(self, fitted: LatencyPredictor, population: Population) -> None:
+        assert np.array_equal(fitted.predict(population.astype(np.int64)), fitted.predict(population))
+
+    def test_saved_and_loaded_it_predicts_the_same(self, fitted: LatencyPredictor, population: Population, tmp_path: Path) -> None:
+        fitted.quality = judge_latencies(np.array([1.0, 2.0]), np.array([1.1, 2.0]), 30)
+        fitted.save(tmp_path / "predictor")
+        loaded = latency.load(tmp_path / "predictor")
+        assert type(loaded) is type(fitted)
+        assert (loaded.condition, loaded.quality) == (fitted.condition, fitted.quality)
+        assert np.array_equal(loaded.predict(population), fitted.predict(population))
+
+    def test_a_restriction_is_kept_by_saving(self, space: SearchSpace, tmp_path: Path) -> None:
+        narrow = space.restrict({"resolution": [20, 28], "depth": [2]})
+        inside = narrow.sample_population(20, np.random.default_rng(7))
+        predictor = latency.create(self.name, narrow, tiny_table(narrow)).fit(inside, np.linspace(1, 2, 20))
+        predictor.save(tmp_path)
+        loaded = latency.load(tmp_path, space)
+        assert np.array_equal(loaded.predict(inside), predictor.predict(inside))
+        with pytest.raises(ValueError, match=r"architecture 0 .* slot 'resolution' has the value 32; expected one of \[20, 28\]"):
+            loaded.predict(space.encode([space.largest()]))
+        with pytest.raises(ValueError, match=r"slot 'stage1.depth' has the value 4"):
+            loaded.predict(space.encode([space.architecture({**space.largest().values, "resolution": 20})]))
+
+    def test_another_space_is_refused_by_its_name(self, fitted: LatencyPredictor, tmp_path: Path) -> None:
+        fitted.save(tmp_path)
+        with pytest.raises(PredictorFileError, match="'ofa-mobilenetv3-tiny' but space 'ofa-mobilenetv3-w1.0' was given"):
+            latency.load(tmp_path, space_of_name("ofa-mobilenetv3-w1.0"))
+
+    def test_populations_of_another_kind_are_refused(self, fitted: LatencyPredictor, population: Population, space: SearchSpace) -> None:
+        assert_populations_of_another_kind_are_refused(fitted.predict, population, space)
+
+    def test_latencies_that_cannot_be_are_refused(
+        self, predictor: LatencyPredictor, population: Population, latencies_ms: np.ndarray, space: SearchSpace
+    ) -> None:
+        for wrong in (np.nan, np.inf, 0.0, -1.0):
+            with pytest.raises(ValueError, match="number 3 of the latencies_ms"):
+                predictor.fit(population, np.where(np.arange(30) == 3, wrong, latencies_ms))
+        with pytest.raises(ValueError, match=r"latencies_ms have the shape \(29,\); expected \(30,\)"):
+            predictor.fit(population, latencies_ms[:-1])
+        with pytest.raises(ValueError, match="0 networks"):
+            predictor.fit(space.encode([]), np.empty(0))
+
+
+def assert_populations_of_another_kind_are_refused(predict: Callable[[Any], Any], population: Population, space: SearchSpace) -> None:
+    """Shape, NaN, strings, codes that no value has, rows that are not canonical: each is a ValueError that says so."""
+    with pytest.raises(ValueError, match="this array has"):
+        predict(population[:, :-1])
+    with pytest.raises(ValueError, match="this array has"):
+        predict(population[0])
+    with pytest.raises(ValueError, match="row 2, column 0 of the population is nan"):
+        predict(np.where(np.arange(len(population))[:, None] == 2, np.nan, population))
+    with pytest.raises(ValueError, match="holds integer codes"):
+        predict(population.astype(str))
+    strange = population.copy()
+    strange[4, 0] = len(space.choices[0].values)
+    with pytest.raises(ValueError, match="architecture 4 of the population"):
+        predict(strange)
+    shallow = space.encode([space.smallest()])
+    shallow[0, space.position["stage1.block3.kernel_size"]] = 1
+    with pytest.raises(ValueError, match="though 'stage1.depth' switches it off"):
+        predict(shallow)
+
+
+class AccuracyPredictorContract:
+    """An accuracy predictor: give its `name`, small `settings` that learn in a second or so, and the `package` it learns with."""
+
+    name: str
+    settings: ClassVar[dict[str, Any]] = {}
+    wrong_settings: ClassVar[dict[str, Any]] = {}  # setting → a value that `fit` refuses
+    package: str
+    loads_without: tuple[str, ...]  # packages that loading and predicting must not need
+    space_name = "ofa-mobilenetv3-tiny"
+
+    @pytest.fixture(autouse=True)
+    def package_is_there(self) -> None:
+        pytest.importorskip(self.package)
+
+    @pytest.fixture
+    def space(self) -> SearchSpace:
+        return space_of_name(self.space_name)
+
+    @pytest.fixture
+    def population(self, space: SearchSpace) -> Population:
+        return space.sample_different(240, np.random.default_rng(8))
+
+    @pytest.fixture
+    def accuracies(self, space: SearchSpace, population: Population) -> np.ndarray:
+        """Larger is better, more so in resolution, with a little noise."""
+        macs = AdditiveCost(space, counts.block_macs)(population)
+        noise = np.random.default_rng(9).normal(0, 0.002, len(population))
+        return 0.3 + 0.02 * np.log(macs) + 0.02 * population[:, 0] + noise
+
+    @pytest.fixture
+    def predictor(self) -> AccuracyPredictor:
+        return accuracy.create(self.name, self.space_name, **self.settings)
+
+    @pytest.fixture
+    def fitted(self, predictor: AccuracyPredictor, population: Population, accuracies: np.ndarray) -> AccuracyPredictor:
+        return predictor.fit(population[:180], accuracies[:180])
+
+    def test_constructor_stores_its_arguments_and_nothing_else(self, predictor: AccuracyPredictor) -> None:
+        assert predictor.get_params() == vars(predictor)
+        assert predictor.get_params()["space_name"] == self.space_name
+        assert set(self.settings) < set(predictor.get_params())
+
+    def test_unknown_settings_are_refused_naming_the_known_ones(self, predictor: AccuracyPredictor) -> None:
+        with pytest.raises(ValueError, match="has no setting 'depht'; its settings are space_name"):
+            predictor.set_params(depht=3)
+
+    def test_wrong_settings_are_refused_when_fitting(self, population: Population, accuracies: np.ndarray, predictor: AccuracyPredictor) -> None:
+        for name, value in self.wrong_settings.items():
+            with pytest.raises(ValueError, match=name):
+                accuracy.create(self.name, self.space_name, **{name: value}).fit(population, accuracies)
+        with pytest.raises(KeyError, match="unknown space 'nowhere'"):
+            predictor.set_params(space_name="nowhere").fit(population, accuracies)
+
+    def test_what_was_learned_ends_in_an_underscore(self, fitted: AccuracyPredictor, predictor: AccuracyPredictor) -> None:
+        learned = set(vars(fitted)) - set(fitted.get_params())
+        assert all(name.endswith("_") for name in learned), learned
+        assert fitted is predictor
+        assert fitted.n_features_in_ == len(fitted.space_.choices)
+        assert fitted.quality_ is None
+
+    def test_learns_more_than_the_mean(self, fitted: AccuracyPredictor, population: Population, accuracies: np.ndarray) -> None:
+        predicted = fitted.predict(population[180:])
+        assert predicted.shape == (60,)
+        assert predicted.dtype == np.float64
+        assert fitted.score(population[180:], accuracies[180:]) > 0.8
+
+    def test_one_seed_gives_one_predictor(self, fitted: AccuracyPredictor, population: Population, accuracies: np.ndarray) -> None:
+        again = accuracy.create(self.name, self.space_name, **self.settings).fit(population[:180], accuracies[:180])
+        assert np.array_equal(again.predict(population), fitted.predict(population))
+
+    def test_scikit_learn_clones_it_and_cross_validates_it(
+        self, predictor: AccuracyPredictor, fitted: AccuracyPredictor, population: Population, accuracies: np.ndarray
+    ) -> None:
+        base = pytest.importorskip("sklearn.base")
+        selection = pytest.importorskip("sklearn.model_selection")
+        copied = base.clone(fitted)
+        assert copied.get_params() == predictor.get_params()
+        assert not hasattr(copied, "space_")
+        assert base.is_regressor(fitted)
+        scores = selection.cross_val_score(predictor, population, accuracies, cv=3)
+        assert scores.shape == (3,)
+        assert scores.min() > 0.6
+        errors = selection.cross_val_score(predictor, population, accuracies, cv=3, scoring="neg_root_mean_squared_error")
+        assert (errors > -0.01).all()
+
+    def test_score_is_that_of_scikit_learn(self, fitted: AccuracyPredictor, population: Population, accuracies: np.ndarray) -> None:
+        reference = pytest.importorskip("sklearn.metrics").r2_score(accuracies[180:], fitted.predict(population[180:]))
+        assert fitted.score(population[180:], accuracies[180:]) == pytest.approx(reference, rel=1e-9)
+
+    def test_saved_and_loaded_it_predicts_the_same(self, fitted: AccuracyPredictor, population: Population, tmp_path: Path) -> None:
+        fitted.save(tmp_path / "saved")
+        loaded = accuracy.load(tmp_path / "saved")
+        assert type(loaded) is type(fitted)
+        assert loaded.quality_ is None
+        assert np.array_equal(loaded.predict(population), fitted.predict(population))
+        loaded.save(tmp_path / "again")
+        assert np.array_equal(accuracy.load(tmp_path / "again").predict(population), fitted.predict(population))
+
+    def test_loads_and_predicts_where_the_learning_packages_are_absent(
+        self, fitted: AccuracyPredictor, population: Population, tmp_path: Path
+    ) -> None:
+        fitted.save(tmp_path)
+        np.save(tmp_path / "population.npy", population)
+        command = [sys.executable, "-c", LOAD_AND_PREDICT, json.dumps(self.loads_without), str(tmp_path)]
+        result = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=120)
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout) == fitted.predict(population).tolist()
+
+    def test_another_space_is_refused_by_its_name(self, fitted: AccuracyPredictor, tmp_path: Path) -> None:
+        fitted.save(tmp_path)
+        with pytest.raises(PredictorFileError, match="'ofa-mobilenetv3-tiny' but space 'ofa-mobilenetv3-w1.0' was given"):
+            accuracy.load(tmp_path, space_of_name("ofa-mobilenetv3-w1.0"))
+
+    def test_asked_before_fit_it_says_so(self, predictor: AccuracyPredictor, population: Population, tmp_path: Path) -> None:
+        with pytest.raises(NotFittedError, match="was not fitted"):
+            predictor.predict(population)
+        with pytest.raises(NotFittedError, match="was not fitted"):
+            predictor.save(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_populations_of_another_kind_are_refused(self, fitted: AccuracyPredictor, population: Population, space: SearchSpace) -> None:
+        assert_populations_of_another_kind_are_refused(fitted.predict, population, space)
+        assert_populations_of_another_kind_are_refused(lambda codes: fitted.fit(codes, np.full(len(codes), 0.5)), population, space)
+
+    def test_accuracies_that_are_no_shares_are_refused(self, predictor: AccuracyPredictor, population: Population, accuracies: np.ndarray) -> None:
+        with pytest.raises(ValueError, match="divide per cent by 100"):
+            predictor.fit(population, 100 * accuracies)
+        with pytest.raises(ValueError, match=r"number 1 of the accuracies .* is nan"):
+            predictor.fit(population, np.where(np.arange(240) == 1, np.nan, accuracies))
+        with pytest.raises(ValueError, match=r"shape \(239,\); expected \(240,\)"):
+            predictor.fit(population, accuracies[1:])
+        with pytest.raises(ValueError, match="1 architectures; expected at least 2"):
+            predictor.fit(population[:1], accuracies[:1])
+
+    def test_two_architectures_are_enough_to_say_something(
+        self, predictor: AccuracyPredictor, population: Population, accuracies: np.ndarray
+    ) -> None:
+        predicted = predictor.fit(population[:2], accuracies[:2]).predict(population)
+        assert np.isfinite(predicted).all()
+
+    def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+        self, predictor: AccuracyPredictor, population: Population, accuracies: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == self.package]:
+            monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.setitem(sys.modules, self.package, None)
+        with pytest.raises(ImportError, match=r"fitting accuracy predictor .* needs the package .*; install it with pip install 'elastic-latency\["):
+            predictor.fit(population, accuracies)
+
+    def test_a_resolution_nobody_evaluated_lies_between_its_neighbours(
+        self, predictor: AccuracyPredictor, space: SearchSpace, population: Population, accuracies: np.ndarray
+    ) -> None:
+        unseen = 2  # 28 pixels
+        seen = population[:, 0] != unseen
+        predictor.fit(population[seen], accuracies[seen])
+        base = population[:40].copy()
+        means = []
+        for code in (1, unseen, 3):
+            base[:, 0] = code
+            means.append(predictor.predict(base).mean())
+        assert means[0] - 0.005 < means[1] < means[2] + 0.005
+
+
+LOAD_AND_PREDICT = """
+import json, sys
+
+blocked = set(json.loads(sys.argv[1]))
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import numpy as np
+from predictors import accuracy
+print(json.dumps(accuracy.load(sys.argv[2]).predict(np.load(sys.argv[2] + "/population.npy")).tolist()))
+"""

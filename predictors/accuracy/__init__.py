@@ -7,12 +7,10 @@ Once-for-All, best with thousands; it trains with torch and predicts without. Fu
 
 from __future__ import annotations
 
-import importlib
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from predictors import folder
+from predictors import folder, registry
 from predictors.base import AccuracyPredictor
 from supernets.space import SearchSpace
 
@@ -24,16 +22,9 @@ ACCURACY_PREDICTORS = {
 }
 
 
-class UnknownPredictorError(KeyError):
-    """No accuracy predictor has that name."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
 def names() -> list[str]:
     """Return the names of all accuracy predictors, built in and from entry points."""
-    return sorted({*ACCURACY_PREDICTORS, *(point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP))})
+    return registry.known_names(ACCURACY_PREDICTORS, ENTRY_POINT_GROUP)
 
 
 def create(name: str, space_name: str, **settings: Any) -> AccuracyPredictor:
@@ -59,11 +50,5 @@ def load(path: str | Path, space: SearchSpace | None = None) -> AccuracyPredicto
 
 
 def _class_of(name: str) -> type[AccuracyPredictor]:
-    if name in ACCURACY_PREDICTORS:
-        module, _, class_name = ACCURACY_PREDICTORS[name].partition(":")
-        built_in: type[AccuracyPredictor] = getattr(importlib.import_module(module), class_name)
-        return built_in
-    for point in metadata.entry_points(group=ENTRY_POINT_GROUP, name=name):
-        loaded: type[AccuracyPredictor] = point.load()
-        return loaded
-    raise UnknownPredictorError(f"unknown accuracy predictor {name!r}; known: {', '.join(names())}")
+    found: type[AccuracyPredictor] = registry.class_of(name, "accuracy", ACCURACY_PREDICTORS, ENTRY_POINT_GROUP)
+    return found

@@ -50,11 +50,11 @@ class RidgeAccuracy(AccuracyPredictor):
         self.macs_weight_ = float(model.coef_[-1]) / spread
         self.intercept_ = float(model.intercept_) - self.macs_weight_ * centre
         self.alpha_ = float(model.alpha_)
-        self._space, self._log_macs = space, log_macs
+        self._log_macs_ = log_macs
 
     def _predict(self, population: Population) -> Numbers:
         return np.asarray(
-            self._space.one_hot(population, np.float64) @ self.weights_ + self.macs_weight_ * self._log_macs(population) + self.intercept_
+            self.space_.one_hot(population, np.float64) @ self.weights_ + self.macs_weight_ * self._log_macs_(population) + self.intercept_
         )
 
     def _files(self) -> dict[str, bytes]:
@@ -65,4 +65,4 @@ class RidgeAccuracy(AccuracyPredictor):
         arrays: dict[str, Any] = folder.unpacked_arrays(files[folder.ARRAYS_FILE])
         self.weights_ = arrays["weights"]
         self.macs_weight_, self.intercept_, self.alpha_ = (float(figure) for figure in arrays["line"])
-        self._space, self._log_macs = space, LogMacs(space)
+        self._log_macs_ = LogMacs(space)

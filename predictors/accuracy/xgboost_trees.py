@@ -46,7 +46,7 @@ class XgboostAccuracy(AccuracyPredictor):
 
     def _fit(self, space: SearchSpace, population: Population, accuracies: Numbers) -> None:
         xgboost = _xgboost("fitting")
-        self._log_macs = LogMacs(space)
+        self._log_macs_ = LogMacs(space)
         columns = self._columns(population)
         order = np.random.default_rng(self.seed).permutation(len(columns))
         held, kept = np.split(order, [max(1, round(self.validation_share * len(order)))])
@@ -62,7 +62,7 @@ class XgboostAccuracy(AccuracyPredictor):
         self.booster_ = xgboost.train(settings, xgboost.DMatrix(columns, accuracies, nthread=self.threads), self.tree_count_)
 
     def _columns(self, population: Population) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return np.concatenate([population, self._log_macs(population)[:, None]], axis=1, dtype=np.float32)
+        return np.concatenate([population, self._log_macs_(population)[:, None]], axis=1, dtype=np.float32)
 
     def _predict(self, population: Population) -> Numbers:
         return np.asarray(self.booster_.inplace_predict(self._columns(population)), dtype=np.float64).reshape(len(population))
@@ -76,7 +76,7 @@ class XgboostAccuracy(AccuracyPredictor):
 
     def _restore(self, files: Mapping[str, bytes], space: SearchSpace) -> None:
         xgboost = _xgboost("loading")
-        self._log_macs = LogMacs(space)
+        self._log_macs_ = LogMacs(space)
         self.booster_ = xgboost.Booster({"nthread": self.threads})
         self.booster_.load_model(bytearray(files[TREES_FILE]))
         self.tree_count_ = int(self.booster_.num_boosted_rounds())

@@ -7,12 +7,10 @@ table. calibrated: that sum, scaled and shifted to whole networks. Further ones 
 
 from __future__ import annotations
 
-import importlib
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from predictors import folder
+from predictors import folder, registry
 from predictors.base import LatencyPredictor
 from supernets.space import SearchSpace
 
@@ -27,16 +25,9 @@ LATENCY_PREDICTORS = {
 }
 
 
-class UnknownPredictorError(KeyError):
-    """No latency predictor has that name."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
 def names() -> list[str]:
     """Return the names of all latency predictors, built in and from entry points."""
-    return sorted({*LATENCY_PREDICTORS, *(point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP))})
+    return registry.known_names(LATENCY_PREDICTORS, ENTRY_POINT_GROUP)
 
 
 def create(name: str, space: SearchSpace, table: LatencyTable | None = None) -> LatencyPredictor:
@@ -62,11 +53,5 @@ def load(path: str | Path, space: SearchSpace | None = None) -> LatencyPredictor
 
 
 def _class_of(name: str) -> type[LatencyPredictor]:
-    if name in LATENCY_PREDICTORS:
-        module, _, class_name = LATENCY_PREDICTORS[name].partition(":")
-        built_in: type[LatencyPredictor] = getattr(importlib.import_module(module), class_name)
-        return built_in
-    for point in metadata.entry_points(group=ENTRY_POINT_GROUP, name=name):
-        loaded: type[LatencyPredictor] = point.load()
-        return loaded
-    raise UnknownPredictorError(f"unknown latency predictor {name!r}; known: {', '.join(names())}")
+    found: type[LatencyPredictor] = registry.class_of(name, "latency", LATENCY_PREDICTORS, ENTRY_POINT_GROUP)
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 
 from predictors.population import Numbers
 
-# with fewer networks an intercept fits their noise: with two, a + b*S was worse than 15 % where b*S reached 3
+# with fewer, two figures are fitted to the noise of one or two networks; a scale alone then predicts others better
 NETWORKS_FOR_INTERCEPT = 3
 
 

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contracts import tiny_table
+
+from luts.table import MissingBlockError, NetworkMeasurement
+from predictors.latency.judging import fit_and_judge, measured_networks
+from supernets.spaces import space as space_of_name
+
+TINY = space_of_name("ofa-mobilenetv3-tiny")
+
+
+def network(architecture, role: str, latency_ms: float, halves_ms=(np.nan, np.nan)) -> NetworkMeasurement:
+    blocks = () if architecture is None or architecture.space != TINY.name else tuple(TINY.blocks(architecture))
+    return NetworkMeasurement(architecture, blocks, latency_ms, 0.01, 5, 50, role, halves_ms)
+
+
+@pytest.fixture
+def table():
+    """Networks that take 0.5 ms and 1.5 times their blocks' sum; the held-out ones were read 2 % too high and too low in turn."""
+    blocks_only = tiny_table(TINY)
+    networks = []
+    for i, architecture in enumerate(TINY.decode(TINY.sample_different(20, np.random.default_rng(0)))):
+        role, reading = ("calibration", 1.0) if i < 12 else ("held_out", 1.02 if i % 2 else 0.98)
+        latency_ms = reading * (0.5 + 1.5 * blocks_only.latency_ms(TINY.blocks(architecture)))
+        networks.append(network(architecture, role, latency_ms, (0.99 * latency_ms, 1.01 * latency_ms)))
+    networks += [network(None, "calibration", 1e3), network(space_of_name("ofa-mobilenetv3-w1.0").smallest(), "held_out", 1e3)]
+    return tiny_table(TINY, networks)
+
+
+def test_all_three_are_fitted_on_calibration_networks_and_judged_on_held_out_ones(table):
+    fitted = fit_and_judge(TINY, table)
+    assert list(fitted) == ["flops_line", "additive", "calibrated"]
+    calibrated = fitted["calibrated"]
+    assert (calibrated.line.intercept_ms, calibrated.line.slope) == (pytest.approx(0.5), pytest.approx(1.5))
+    quality = calibrated.quality
+    assert quality.mape_percent == pytest.approx(50 * (0.02 / 1.02 + 0.02 / 0.98))
+    assert (quality.within_5_share, quality.calibration_count, quality.held_out_count) == (1.0, 12, 8)
+    assert quality.repeatability_percent == pytest.approx(1.0)
+    assert fitted["additive"].quality.bias_percent < -30
+    assert calibrated.quality.mape_percent < fitted["flops_line"].quality.mape_percent < fitted["additive"].quality.mape_percent
+
+
+def test_networks_of_other_spaces_roles_and_restrictions_are_left_out(table):
+    narrow = TINY.restrict({"resolution": [28]})
+    whole, inside = measured_networks(TINY, table, "held_out"), measured_networks(narrow, table, "held_out")
+    assert len(whole) == 8
+    assert 0 < len(inside) < 8
+    assert set(inside.population[:, 0].tolist()) == {2}
+    assert inside.halves_ms.shape == (len(inside), 2)
+
+
+def test_without_held_out_networks_there_is_no_quality(table):
+    calibration_only = tiny_table(TINY, table.networks("calibration"))
+    assert [predictor.quality for predictor in fit_and_judge(TINY, calibration_only).values()] == [None, None, None]
+
+
+def test_without_calibration_networks_it_says_what_to_measure(table):
+    with pytest.raises(ValueError, match="no calibration network of space 'ofa-mobilenetv3-tiny'; .*profiler collect --space"):
+        fit_and_judge(TINY, tiny_table(TINY, table.networks("held_out")))
+
+
+def test_missing_blocks_are_not_fitted_around(table):
+    narrow = TINY.restrict({"kernel_size": [3]})
+    with pytest.raises(MissingBlockError):
+        fit_and_judge(TINY, tiny_table(narrow, table.networks()))
