@@ -220,11 +220,11 @@ def _chosen(run: Run, report: Report) -> SubnetRecord:
             record = _searched(run, 0.02 * attempt, report)
         else:
             break
-    validated = accuracies_of(finalists_of(record), run.weights, run.images, "validation", numbers.calibration_images, numbers.validation_images)
-    finalists = tuple({**f, "measured_accuracy": accuracy} for f, accuracy in zip(record.finalists, validated.top1, strict=True))
+    accuracies, _ = accuracies_of(finalists_of(record), run.weights, run.images, "validation", numbers.calibration_images, numbers.validation_images)
+    finalists = tuple({**f, "measured_accuracy": accuracy} for f, accuracy in zip(record.finalists, accuracies, strict=True))
     best = best_kept(record.changed(finalists=finalists))
-    tested = accuracies_of([best.architecture], run.weights, run.images, "test", numbers.calibration_images, None)
-    return best.changed(measured_accuracy=tested.top1[0], measured_accuracy_images=tested.images)
+    (tested,), images = accuracies_of([best.architecture], run.weights, run.images, "test", numbers.calibration_images, None)
+    return best.changed(measured_accuracy=tested, measured_accuracy_images=images)
 
 
 def _export(run: Run, report: Report) -> str:

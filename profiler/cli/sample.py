@@ -26,17 +26,15 @@ def command(
 
     Example: profiler sample --weights trained/supernet.safetensors --images fashion-mnist-subset --count 16000 --out accuracies.db
     """
-    from dataclasses import asdict
-
     from profiler.cli.output import print_json, progress_bar, say
     from profiler.sampling import sample_into
     from profiler.shipped import weights_or_shipped
 
     with progress_bar("sampling") as report:
-        summary = sample_into(
+        result = sample_into(
             out, weights_or_shipped(weights), images, count, seed, workers, calibration_images, validation_images, resolutions, report
         )
     if as_json:
-        print_json(asdict(summary))
+        print_json(result.to_dict())
     else:
-        say(summary.sentence())
+        say(result.sentence())
