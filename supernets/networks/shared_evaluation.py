@@ -1,0 +1,185 @@
+"""Many children of one supernet judged on the same images, each with norms calibrated for it: what children share is computed once.
+
+A block's norm statistics depend on the calibration images and the blocks before it, so children that begin alike share
+the activations of both sets of images up to the block where they part. They are walked in tree order, and activations
+are kept only where later children branch off. Sharing changes no bit: every child's logits are those of `calibrate`,
+`fold` and `forward(..., no_norm)` on the same batches in channels-last memory, whichever children are walked with it.
+
+Dimensions: N images, C channels, H = W side. Memory: a block's output for every image, once for each kept depth
+(at most 16 kB an image and depth in the space for small images).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from supernets.blocks import Convolution
+from supernets.networks.functional import BN_EPS, Norm, Tensors, TorchOperations, fold, no_norm
+from supernets.networks.prefix_tree import Path, Step, branch_depths, in_tree_order, path, shared_steps
+from supernets.networks.slicing import child_tensors
+from supernets.space import Architecture, SearchSpace
+from supernets.walk import run_block
+
+Hits: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+BatchesAt: TypeAlias = Callable[[int], Iterable[Tensor]]  # side in pixels → network inputs, batches (N, C, side, side)
+
+_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": torch.relu_,
+    "relu6": lambda x: F.relu6(x, inplace=True),
+    "h_swish": lambda x: F.hardswish(x, inplace=True),
+    "h_sigmoid": lambda x: F.hardsigmoid(x, inplace=True),
+}
+
+
+@dataclass(frozen=True)
+class EvaluationImages:
+    """What children are calibrated and judged on; `labels` (n_images,) are of the judged images, in their order.
+
+    The batches are part of the protocol: each calibration batch is normalised with its own statistics.
+    """
+
+    calibration_at: BatchesAt
+    judged_at: BatchesAt
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class _Activations:
+    """The maps of all calibration batches and all judged batches behind the same leading blocks; never written to."""
+
+    calibration: list[Tensor] = field(default_factory=list)
+    judged: list[Tensor] = field(default_factory=list)
+
+
+class SharedEvaluation:
+    """Evaluates children of a supernet's `tensors` on the same images."""
+
+    def __init__(self, space: SearchSpace, tensors: Tensors, images: EvaluationImages) -> None:
+        self._space = space
+        self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
+        self._images = images
+        self._slices: dict[Step, dict[str, Tensor]] = {}
+        self._inputs: tuple[int, _Activations] | None = None  # of the side used last
+
+    def hits(self, architectures: Iterable[Architecture]) -> Iterator[tuple[Architecture, Hits]]:
+        """Yield every different architecture, in tree order, with which images it classifies rightly, shape (n_images,).
+
+        Raises:
+            ValueError: there are no calibration or no judged images, or not as many labels as judged images.
+        """
+        for architecture, logits in self.logits(architectures):
+            if len(logits) != len(self._images.labels):
+                raise ValueError(f"there are {len(self._images.labels)} labels for {len(logits)} judged images; expected one for each")
+            yield architecture, (logits.argmax(1) == self._images.labels).numpy()
+
+    def logits(self, architectures: Iterable[Architecture]) -> Iterator[tuple[Architecture, Tensor]]:
+        """Yield every different architecture, in tree order, with its logits of the judged images, shape (n_images, classes)."""
+        ordered = in_tree_order(self._space, architectures)
+        paths = [path(self._space, architecture) for architecture in ordered]
+        shared = shared_steps(paths)
+        kept: dict[int, _Activations] = {}  # depth → activations behind that many of the current path's steps
+        for index, architecture in enumerate(ordered):
+            start = max(kept, default=0)
+            begin = kept[start] if kept else self._inputs_at(paths[index][0][1].input_side)
+            logits, found = self._walk(paths[index], start, begin, branch_depths(shared, index, start))
+            kept = {depth: maps for depth, maps in {**kept, **found}.items() if depth <= shared[index]}
+            yield architecture, logits
+
+    def _inputs_at(self, side: int) -> _Activations:
+        if self._inputs is None or self._inputs[0] != side:
+            calibration, judged = (list(map(channels_last, batches_at(side))) for batches_at in (self._images.calibration_at, self._images.judged_at))
+            if not calibration or not judged:
+                what = "calibration" if not calibration else "judged"
+                raise ValueError(f"there are no {what} images of side {side}; expected at least one batch")
+            self._slices.clear()  # steps at other sides are other steps
+            self._inputs = side, _Activations(calibration, judged)
+        return self._inputs[1]
+
+    @torch.inference_mode()
+    def _walk(self, path: Path, start: int, begin: _Activations, keep: set[int]) -> tuple[Tensor, dict[int, _Activations]]:
+        """Return the logits, and the activations at the depths to keep, of a path whose first `start` steps are behind `begin`."""
+        found = {depth: _Activations() for depth in keep}
+        slices = {name: tensor for step in path[start:] for name, tensor in self._slice(step).items()}
+        statistics = _Statistics()
+        calibrated = max([start, *keep, *(depth for depth, (_, block) in enumerate(path, 1) if any(c.norm for c in block.convolutions()))])
+        operations = _InPlaceOperations(slices, statistics.norm)
+        for batch in begin.calibration:
+            _run(path[:calibrated], start, batch, operations, {depth: maps.calibration for depth, maps in found.items()})
+        folded = fold({**slices, **statistics.averages(sum(map(len, begin.calibration)))}, [block for _, block in path[start:]])
+        operations = _InPlaceOperations(folded, no_norm)
+        outputs = [_run(path, start, batch, operations, {depth: maps.judged for depth, maps in found.items()}) for batch in begin.judged]
+        return torch.cat(outputs), found
+
+    def _slice(self, step: Step) -> dict[str, Tensor]:
+        if step not in self._slices:
+            self._slices[step] = child_tensors([step[1]], self._tensors)
+        return self._slices[step]
+
+
+def channels_last(x_NCHW: Tensor) -> Tensor:
+    """Return the tensor with channels-last strides.
+
+    `Tensor.contiguous` leaves a single-channel image as it is, since both layouts hold it in the same order; by its strides
+    the whole network would then run channels-first, at half the speed.
+    """
+    return torch.empty(x_NCHW.shape, dtype=x_NCHW.dtype, memory_format=torch.channels_last).copy_(x_NCHW)
+
+
+def _run(path: Path, start: int, x: Tensor, operations: TorchOperations, keep: Mapping[int, list[Tensor]]) -> Tensor:
+    """Return a batch's result behind the path's steps from `start` on, its maps at the depths to keep appended to their lists."""
+    for depth, (_, block) in enumerate(path[start:], start + 1):
+        x = run_block(block, x, operations)
+        if depth in keep:
+            keep[depth].append(x)
+    return x
+
+
+class _Statistics:
+    """Norm statistics of batches, each normalised with its own, averaged by batch size: the rule of `calibration.calibrate`."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def norm(self, x_NCHW: Tensor, name: str, tensors: Tensors) -> Tensor:
+        """Normalise a batch with its own statistics, and note them."""
+        y, mean, inverse_std = torch.native_batch_norm(
+            x_NCHW, tensors[f"{name}.bn.weight"], tensors[f"{name}.bn.bias"], None, None, True, 0.0, BN_EPS
+        )
+        for key, value in ((f"{name}.bn.running_mean", mean), (f"{name}.bn.running_var", inverse_std.double().pow(-2) - BN_EPS)):
+            self._sums[key] = self._sums.get(key, torch.zeros((), dtype=torch.float64)) + value.double() * len(x_NCHW)
+        return y
+
+    def averages(self, images: int) -> dict[str, Tensor]:
+        """Return the averages over this many images."""
+        return {key: (value / images).float() for key, value in self._sums.items()}
+
+
+class _InPlaceOperations(TorchOperations):
+    """The same operations, written over a convolution's fresh result where they can be; a block's input is never written to."""
+
+    def __init__(self, tensors: Tensors, norm: Norm) -> None:
+        super().__init__(tensors, norm)
+
+    def convolution(self, x: Tensor, convolution: Convolution) -> Tensor:
+        """Convolve, add the bias if there is one, normalise if the convolution has a norm, activate in place."""
+        weight, bias = self._tensors[f"{convolution.name}.weight"], self._tensors.get(f"{convolution.name}.bias")
+        x = F.conv2d(x, weight, bias, convolution.stride, convolution.padding, 1, convolution.groups)
+        if convolution.norm:
+            x = self._norm(x, convolution.name, self._tensors)
+        return _IN_PLACE[convolution.activation](x)
+
+    def multiply(self, x: Tensor, gate: Tensor) -> Tensor:
+        """Scale the channels in place."""
+        return x.mul_(gate)
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """Sum two maps into the second, the fresh one."""
+        return y.add_(x)
