@@ -72,16 +72,17 @@ def best_accuracy(folder: Path) -> tuple[str, AccuracyQuality]:
     Raises:
         FileNotFoundError: the folder holds no judged accuracy predictor.
     """
-    found = {}
-    for name in accuracy_predictors.names():
-        if (folder / name).is_dir():
-            quality = accuracy_predictors.load(folder / name).quality_
-            if quality is not None:
-                found[name] = quality
+    found = accuracy_qualities(folder)
     if not found:
         raise FileNotFoundError(f"{folder} holds no judged accuracy predictor; fit some with `profiler fit accuracy`")
     best = min(found, key=lambda name: found[name].rmse_points)
     return best, found[best]
+
+
+def accuracy_qualities(folder: Path) -> dict[str, AccuracyQuality]:
+    """Return name → quality of the judged accuracy predictors saved in a folder, each in a folder of its name."""
+    saved = [accuracy_predictors.load(folder / name) for name in accuracy_predictors.names() if (folder / name).is_dir()]
+    return {predictor.name: predictor.quality_ for predictor in saved if predictor.quality_ is not None}
 
 
 def sampled_accuracies(path: Path) -> tuple[str, LabelledPopulation]:

@@ -10,8 +10,10 @@ from device_agents.base import DeviceAgent
 from device_agents.devices import connect, list_devices, transport_class
 from luts.table import LatencyTable
 from predictors.latency.judging import fit_and_judge
+from predictors.quality import AccuracyQuality
 from profiler.collecting import collect_table, space_to_measure
 from profiler.files import sha256_of, write_json
+from profiler.fitting import accuracy_qualities, best_accuracy, fit_accuracy, fit_latency
 from profiler.pipeline import STAGES, Display, RunSettings, StageLog, digest
 from profiler.searching import NoneKeptError, Predictors, best_kept, finalists_of, search_subnet, with_measured_latencies
 from profiler.shipped import shipped_weights
@@ -27,8 +29,8 @@ class RunResult:
     """What a run ends with."""
 
     record: SubnetRecord
+    accuracy: dict[str, AccuracyQuality]
     report: Path
-    folder: Path
 
 
 @dataclass
@@ -74,7 +76,8 @@ def run(settings: RunSettings, display: Display) -> RunResult:
     for number, name in enumerate(STAGES, start=1):
         with display.stage(number, len(STAGES), name) as report:
             display.say(stages[name](started, report))
-    return RunResult(read_subnet(settings.out / "subnet" / "subnet.json"), settings.out / "report.html", settings.out)
+    record = read_subnet(settings.out / "subnet" / "subnet.json")
+    return RunResult(record, accuracy_qualities(settings.out / "predictors"), settings.out / "report.html")
 
 
 def _runtimes(settings: RunSettings) -> tuple[str | None, ...]:
@@ -146,8 +149,6 @@ def _sample(run: Run, report: Report) -> str:
 
 
 def _fit(run: Run, report: Report) -> str:
-    from profiler.fitting import best_accuracy, fit_accuracy, fit_latency
-
     inputs = digest(
         run.space.name, sha256_of(run.folder / "accuracies.db"), [sha256_of(run.table(runtime)) for runtime in run.runtimes], run.settings.seed
     )

@@ -45,7 +45,7 @@ def command(
 
     Example: profiler run --space ofa-mobilenetv3-tiny --device local --preset demo --out runs/demo
     """
-    from profiler.cli.tables import print_run, print_verifications
+    from profiler.cli.tables import print_accuracy_qualities, print_run, print_verifications
     from profiler.pipeline import RunSettings
     from profiler.stages import run
 
@@ -55,7 +55,8 @@ def command(
         runtimes=None if runtimes is None else tuple(filter(None, runtimes.split(","))),
     )  # fmt: skip
     result = run(settings, Terminal())
-    print_run(result)
+    print_accuracy_qualities(result.accuracy)
+    print_run(result.record)
     print_verifications(result.record.verifications)
     print(f"report: {result.report}")
     if result.record.verifications[0].kept is False:

@@ -9,8 +9,7 @@ from profiler.cli.output import print_table
 
 if TYPE_CHECKING:
     from predictors.quality import AccuracyQuality, LatencyQuality
-    from profiler.stages import RunResult
-    from profiler.subnet import Verification
+    from profiler.subnet import SubnetRecord, Verification
 
 
 def print_verifications(verifications: Sequence[Verification]) -> None:
@@ -60,9 +59,8 @@ def print_accuracy_qualities(qualities: Mapping[str, AccuracyQuality]) -> None:
             print(f"the measured accuracies themselves: reliability {q.label_reliability:.2f}, noise {q.label_noise_points:.2f} points")
 
 
-def print_run(result: RunResult) -> None:
+def print_run(record: SubnetRecord) -> None:
     """Print the chosen subnet of a run."""
-    record = result.record
     rows = [
         ("resolution", record.architecture["resolution"], ""),
         ("MACs", f"{record.macs / 1e6:.2f} M", "counted"),
