@@ -12,19 +12,28 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from supernets.networks.checkpoint import load_supernet, supernet_metadata
+from supernets.networks.checkpoint import load_supernet, save_supernet, supernet_metadata
 from supernets.space import Architecture
 from supernets.training.data import open_images
 from supernets.training.validation import accuracy
 
 WEIGHTS = Path(__file__).parent.parent / "supernets" / "weights"
 RANDOM_SUBNETS = 24
+
+
+def published_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return what the writer of the file added to it, with the folder its command wrote to called `trained`."""
+    origin = dict(metadata["provenance"])
+    if "command" in origin:
+        origin["command"] = re.sub(r"--out[ =](\S+)", "--out trained", origin["command"])
+    return {"settings": metadata["settings"], "steps": metadata["steps"], "history": metadata["history"], "provenance": origin}
 
 
 def main() -> None:
@@ -51,7 +60,7 @@ def main() -> None:
         "random": [{"resolution": subnet["resolution"], "top1": top1(subnet)} for subnet in subnets],
     }
     target = WEIGHTS / f"{options.name}.safetensors"
-    shutil.copyfile(options.supernet, target)
+    save_supernet(target, supernet, published_metadata(supernet_metadata(options.supernet)))
     digest = hashlib.sha256(target.read_bytes()).hexdigest()
     record = {"file": target.name, "sha256": digest, "metadata": supernet_metadata(target), "test_top1": accuracies}
     target.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
