@@ -55,11 +55,11 @@ def _small() -> Recipe:
     return Recipe(
         "small",
         (
-            Phase("full", 3, 0.1, LARGEST, ("largest",), warmup_epochs=0.2),
+            Phase("full", 6, 0.08, LARGEST, ("largest",), warmup_epochs=0.5),
             _taught("kernel", 1, 0.05, ANY_KERNEL, 1),
             _taught("depth", 1, 0.05, ANY_DEPTH, 1),
             _taught("expand1", 1, 0.05, EXPAND_4, 2, **SORT),
-            _taught("expand2", 3, 0.05, {}, 2, **SORT),
+            _taught("expand2", 4, 0.05, {}, 2, **SORT),
         ),
         crop_padding=2,
     )
