@@ -40,10 +40,19 @@ class Condition:
         """Whether the figures come from the simulated device."""
         return self.device == SIMULATED_DEVICE
 
+    @property
+    def origin(self) -> str:
+        """What a figure of the device is called: measured or simulated."""
+        return "simulated" if self.simulated else "measured"
+
     def differences(self, other: Condition) -> dict[str, tuple[Any, Any]]:
         """Return field → (own value, the other's value) of the fields that differ."""
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    def differences_in_words(self, other: Condition) -> str:
+        """Return the fields that differ, with the own value (there) and the other's (here), for the text of an error."""
+        return "; ".join(f"{name} {own!r} there, {others!r} here" for name, (own, others) in self.differences(other).items())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable mapping."""

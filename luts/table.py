@@ -117,8 +117,7 @@ class LatencyTable:
         condition = store.condition()
         if condition is None:
             raise StoreError(f"{store.path} holds no latencies yet; measure them with `profiler collect`")
-        origin = "simulated" if condition.simulated else "measured"
-        entries = [_entry(subject, visits, origin) for subject, visits in visits_by_subject(store.samples("block", mode))]
+        entries = [_entry(subject, visits, condition.origin) for subject, visits in visits_by_subject(store.samples("block", mode))]
         space = (store.collection() or {}).get("space")
         return cls(condition, mode, entries, network_measurements(store), str(store.path), space)
 

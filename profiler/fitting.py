@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from luts.accuracies import AccuracyProtocol
 from luts.store import MeasurementStore, StoreError
 from luts.table import LatencyTable
 from predictors import accuracy as accuracy_predictors
@@ -45,14 +46,15 @@ def fit_latency(space: SearchSpace, table: Path, out: Path) -> dict[str, Latency
 
 
 def fit_accuracy(
-    samples: Path, out: Path, seed: int, report: Report, names: tuple[str, ...] = ("ridge", "mlp", "xgboost")
-) -> dict[str, AccuracyQuality]:
+    samples: Path, out: Path, seed: int, report: Report, names: tuple[str, ...] = ("ridge", "mlp", "xgboost"),
+    protocol: AccuracyProtocol | None = None,
+) -> dict[str, AccuracyQuality]:  # fmt: skip
     """Fit accuracy predictors on a file of sampled accuracies, save each into a folder of its name, return their qualities.
 
     Raises:
-        StoreError: the file holds no accuracies, or of several protocols.
+        StoreError: the file holds no accuracies of the protocol; or, where none is given, of none or several.
     """
-    space_name, sampled = sampled_accuracies(samples)
+    space_name, sampled = sampled_accuracies(samples, protocol)
     started: list[str] = []
 
     def show(name: str) -> None:
@@ -85,18 +87,22 @@ def accuracy_qualities(folder: Path) -> dict[str, AccuracyQuality]:
     return {predictor.name: predictor.quality_ for predictor in saved if predictor.quality_ is not None}
 
 
-def sampled_accuracies(path: Path) -> tuple[str, LabelledPopulation]:
-    """Return the space's name and the measured subnets of a file of sampled accuracies, in the order they were drawn.
+def sampled_accuracies(path: Path, protocol: AccuracyProtocol | None = None) -> tuple[str, LabelledPopulation]:
+    """Return the space's name and the measured subnets of a file of sampled accuracies: of a protocol, or of the only one it holds.
+
+    Their order follows from the subnets alone: in the file it depends on which worker was faster.
 
     Raises:
         StoreError: it holds none, or accuracies of several protocols, which must not be mixed.
     """
     with MeasurementStore(path, read_only=True) as store:
-        rows = store.accuracies()
+        rows = store.accuracies(protocol)
     protocols = {row.protocol for row in rows}
     if len(protocols) != 1:
         raise StoreError(f"{path} holds accuracies of {len(protocols)} protocols; expected one: sample into a file of its own with `profiler sample`")
     protocol = protocols.pop()
     population = search_space(protocol.space).encode(row.architecture for row in rows)
+    order = np.lexsort(population.T[::-1])
+    rows, population = [rows[i] for i in order], population[order]
     hits = [row.hits for row in rows] if all(row.hits for row in rows) else None
     return protocol.space, labelled_population(protocol.space, population, np.array([row.top1 for row in rows]), hits, protocol.validation_images)

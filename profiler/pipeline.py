@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -76,6 +77,8 @@ class RunSettings:
             raise ValueError(f"unknown preset {self.preset!r}; known presets: {', '.join(PRESETS)}")
         if self.runtimes == ():
             raise ValueError("a run needs at least one runtime, such as onnxruntime")
+        if self.max_latency_ms is not None and not (math.isfinite(self.max_latency_ms) and self.max_latency_ms > 0):
+            raise ValueError(f"max_latency_ms is {self.max_latency_ms}; expected a positive number of milliseconds")
 
     @property
     def numbers(self) -> RunPreset:
@@ -111,9 +114,16 @@ class StageLog:
             raise FileKindError(f"{path} is not a list of a run's stages; give the run another folder, or remove that file")
         return cls(path, found)
 
-    def finished(self, stage: str, digest: str) -> bool:
-        """Return whether the stage finished with these inputs."""
-        return self.digests.get(stage) == digest
+    def finished(self, stage: str, digest: str, *outputs: Path) -> bool:
+        """Return whether the stage finished with these inputs, and what it wrote is still there."""
+        return self.digests.get(stage) == digest and all(output.exists() for output in outputs)
+
+    def begin(self, stage: str) -> None:
+        """Note that the stage's files are about to change: neither it nor a later one counts as finished any more."""
+        kept = {name: digest for name, digest in self.digests.items() if STAGES.index(name) < STAGES.index(stage)}
+        if kept != self.digests:
+            self.digests = kept
+            write_json(self.path, kept)
 
     def finish(self, stage: str, digest: str) -> None:
         """Note that the stage finished."""

@@ -77,9 +77,8 @@ def predicted_latency_ms(record: SubnetRecord, info: DeviceInfo, table: Path | N
     if table is None:
         return record.predicted_latency_ms if record.condition == condition.to_dict() else None
     opened = LatencyTable.open(table)
-    differences = opened.condition.differences(condition)
-    if differences:
-        named = "; ".join(f"{name} {old!r} there, {new!r} here" for name, (old, new) in differences.items())
+    named = opened.condition.differences_in_words(condition)
+    if named:
         raise StoreError(f"{table} was measured under another condition than this device offers ({named}); use a table of this condition")
     opened.latency_ms(record.space.blocks(record.architecture))  # names the blocks that are missing
     predicted: Any = latency_of_table(covered_space(record.space, opened), opened).predict(record.space.encode([record.architecture]))

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from luts.store import MeasurementStore
+from luts.condition import Condition
+from luts.store import MeasurementStore, StoreError
 from luts.table import LatencyTable, NetworkMeasurement
 from predictors import accuracy as accuracy_predictors
-from predictors.latency.judging import fit_and_judge
+from predictors.latency.judging import fit_and_judge, measured_networks
 from predictors.quality import AccuracyQuality
 from profiler.files import read_json
 from profiler.predicting import covered_space
@@ -26,6 +27,8 @@ from supernets.space import SearchSpace
 from supernets.spaces import space as search_space
 
 RANDOM_SHOWN = 400  # random networks drawn into the accuracy-latency figure
+# Sections that only the files of a whole run, or a table's own networks, can fill.
+COMMANDS = {"held-out": "profiler collect", "accuracy-latency": "profiler run", "history": "profiler run"}
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,13 @@ def report_data(files: ReportFiles) -> report.ReportData:
     """Return the report of these files.
 
     Raises:
+        StoreError: the subnet's latencies are of other conditions than the table's.
         ValueError, OSError: a file is missing or of another kind.
     """
     table = LatencyTable.open(files.table)
     record = None if files.subnet is None else read_subnet(files.subnet)
+    if record is not None:
+        _refuse_other_conditions(record, table)
     found = None if files.search is None else read_json(files.search)
     space = search_space(record.architecture.space if record is not None else table.space or "")
     covered = covered_space(space, table)
@@ -95,7 +101,20 @@ def report_data(files: ReportFiles) -> report.ReportData:
         history=() if found is None else tuple(report.SearchPoint(point["evaluations"], point["accuracy"]) for point in found["history"]),
         checks=checks,
         origins=_origins(table),
+        commands=COMMANDS,
     )
+
+
+def _refuse_other_conditions(record: SubnetRecord, table: LatencyTable) -> None:
+    """Do nothing where the subnet was predicted for the table's condition and, once verified, verified under it too."""
+    own = table.condition.to_dict()
+    predicted = [record.condition] if record.condition else []
+    for done, conditions in (("predicted", predicted), ("verified", [v.condition for v in record.verifications])):
+        if conditions and own not in [dict(condition) for condition in conditions]:
+            named = table.condition.differences_in_words(Condition.from_dict(conditions[0]))
+            raise StoreError(
+                f"{table.source} was measured under another condition than the subnet was {done} under ({named}); give the table of that condition"
+            )
 
 
 def _condition(table: LatencyTable, sessions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -126,7 +145,7 @@ def _subnet(space: SearchSpace, record: SubnetRecord, table: LatencyTable) -> re
         accuracy_images=record.measured_accuracy_images,
         lowest_latency_ms=search.get("lowest_latency_ms"),
         random_over_budget=search.get("random_networks_over_budget"),
-        runs=tuple(_run(verification, record) for verification in record.verifications),
+        runs=tuple(_run(v, record) for v in sorted(record.verifications, key=lambda v: dict(v.condition) != table.condition.to_dict())),
         files=tuple(report.ModelFile(m.file, m.format, m.bytes, m.sha256, m.relative_difference, m.same_top1, m.check_images) for m in record.models),
     )
 
@@ -150,8 +169,8 @@ def _run(verification: Verification, record: SubnetRecord) -> report.DeviceRun:
     )  # fmt: skip
 
 
-def _networks(space: SearchSpace, table: LatencyTable, role: str | None = None) -> list[NetworkMeasurement]:
-    return [n for n in table.networks(role) if n.architecture is not None and n.architecture.space == space.name]
+def _networks(space: SearchSpace, table: LatencyTable) -> list[NetworkMeasurement]:
+    return [n for n in table.networks() if n.architecture is not None and n.architecture.space == space.name]
 
 
 def _macs_latency(space: SearchSpace, table: LatencyTable) -> report.MacsLatency | None:
@@ -165,16 +184,15 @@ def _macs_latency(space: SearchSpace, table: LatencyTable) -> report.MacsLatency
 
 
 def _held_out(space: SearchSpace, table: LatencyTable) -> report.HeldOut | None:
-    networks = _networks(space, table, "held_out")
-    if len(networks) < 3 or not _networks(space, table, "calibration"):
+    held_out = measured_networks(space, table, "held_out")
+    if len(held_out) < 3 or not len(measured_networks(space, table, "calibration")):
         return None
     fitted = fit_and_judge(space, table)
-    population = space.encode(network.architecture for network in networks if network.architecture is not None)
-    predicted = {name: tuple(predictor.predict(population).tolist()) for name, predictor in fitted.items()}
+    predicted = {name: tuple(predictor.predict(held_out.population).tolist()) for name, predictor in fitted.items()}
     quality = fitted["calibrated"].quality
     percent = None if quality is None else quality.repeatability_percent
     repeatability = None if percent is None else percent / 100
-    return report.HeldOut(tuple(network.latency_ms for network in networks), predicted, "calibrated", "flops_line", repeatability)
+    return report.HeldOut(tuple(held_out.latencies_ms.tolist()), predicted, "calibrated", "flops_line", repeatability)
 
 
 def _accuracy_latency(
@@ -182,7 +200,7 @@ def _accuracy_latency(
 ) -> report.AccuracyLatency:
     front = tuple((point["latency_ms"], point["accuracy"]) for point in found["front"])
     random: tuple[tuple[float, float], ...] = ()
-    if chosen_accuracy is not None and _networks(space, table, "calibration"):
+    if chosen_accuracy is not None and len(measured_networks(space, table, "calibration")):
         population = space.sample_population(RANDOM_SHOWN, np.random.default_rng(0))
         latencies = fit_and_judge(space, table, ("calibrated",))["calibrated"].predict(population)
         accuracies = accuracy_predictors.load(chosen_accuracy).predict(population)
@@ -240,7 +258,7 @@ def _qualities(files: ReportFiles) -> dict[str, AccuracyQuality]:
 
 
 def _origins(table: LatencyTable) -> tuple[report.Origin, ...]:
-    device = "simulated" if table.condition.simulated else "measured"
+    device = table.condition.origin
     return (
         report.Origin(
             "block latencies", device, f"{len(table.entries)} blocks, run in chains as inside a network; 10th percentile of all runs of all visits"

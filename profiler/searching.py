@@ -31,7 +31,11 @@ RANDOM_NETWORKS = 1000  # drawn to say what a budget means
 
 
 class NoneKeptError(ValueError):
-    """No measured finalist keeps the budget."""
+    """No measured finalist keeps the budget; `what` says so without advice."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(f"{what}; {advice}" if advice else what)
+        self.what = what
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,12 @@ def search_subnet(
     return record.changed(predicted_latency_ms=result.best.latency_ms, predicted_accuracy=result.best.accuracy), result
 
 
-def with_measured_latencies(record: SubnetRecord, agent: DeviceAgent, store: Path, report: Callable[[int, int, str], None]) -> SubnetRecord:
-    """Return the record with each finalist's latency measured on the device, side by side in one session.
+def with_measured_latencies(
+    record: SubnetRecord, agent: DeviceAgent, store: Path, report: Callable[[int, int, str], None], session: str
+) -> SubnetRecord:
+    """Return the record with each finalist's latency measured on the device, side by side in one session of this name.
+
+    What the store holds of the same session is not measured again; what it holds of others is left alone.
 
     Raises:
         StoreError: the device offers another condition than the latencies were predicted for.
@@ -120,7 +128,7 @@ def with_measured_latencies(record: SubnetRecord, agent: DeviceAgent, store: Pat
     refuse_other_condition(agent, record.condition)
     architectures = [Architecture.from_dict(finalist["architecture"]) for finalist in record.finalists]
     items = [NetworkItem(f"finalist-{i:02d}", tuple(record.space.blocks(a)), a, "finalist") for i, a in enumerate(architectures)]
-    measured, _ = measure_items(agent, store, items, "", report)
+    measured, _ = measure_items(agent, store, items, session, report)
     finalists = tuple({**f, "measured_latency_ms": m.latency_ms} for f, m in zip(record.finalists, measured, strict=True))
     return record.changed(finalists=finalists)
 
@@ -132,9 +140,8 @@ def refuse_other_condition(agent: DeviceAgent, condition: Mapping[str, Any] | No
         StoreError: it offers another; the text names what differs.
     """
     if condition is not None:
-        differences = Condition.from_dict(condition).differences(condition_of(agent.info()))
-        if differences:
-            named = "; ".join(f"{name} {old!r} there, {new!r} here" for name, (old, new) in differences.items())
+        named = Condition.from_dict(condition).differences_in_words(condition_of(agent.info()))
+        if named:
             raise StoreError(f"the latencies were predicted for another condition than this device offers ({named}); use a table of this condition")
 
 
@@ -148,8 +155,9 @@ def best_kept(record: SubnetRecord) -> SubnetRecord:
     if not kept:
         lowest = min(f["measured_latency_ms"] for f in record.finalists)
         raise NoneKeptError(
-            f"none of {len(record.finalists)} finalists keeps the budget of {record.max_latency_ms:g} ms on the device, the fastest took "
-            f"{lowest:.4g} ms; search again with --safety-margin 0.05, or raise the budget"
+            f"none of {len(record.finalists)} finalists keeps the budget of {record.max_latency_ms:g} ms on the device, "
+            f"the fastest took {lowest:.4g} ms",
+            "search again with --safety-margin 0.05, or raise the budget",
         )
     best = max(kept, key=lambda finalist: finalist.get("measured_accuracy", finalist["predicted_accuracy"]))
     chosen = record_of(record.space.architecture(Architecture.from_dict(best["architecture"])))
@@ -164,16 +172,19 @@ def finalists_of(record: SubnetRecord) -> Sequence[Architecture]:
     return [record.space.architecture(Architecture.from_dict(finalist["architecture"])) for finalist in record.finalists]
 
 
-def remeasured(record: SubnetRecord, device: str, store: Path, report: Callable[[int, int, str], None]) -> SubnetRecord:
+def remeasured(
+    record: SubnetRecord, device: str, store: Path, report: Callable[[int, int, str], None], session: str, devices_file: Path | None = None
+) -> SubnetRecord:
     """Return the record with its best finalist that keeps the budget on a device set up as the prediction's condition says."""
-    with connected(device, record.condition or {}) as agent:
-        return best_kept(with_measured_latencies(record, agent, store, report))
+    with connected(device, record.condition or {}, devices_file) as agent:
+        return best_kept(with_measured_latencies(record, agent, store, report, session))
 
 
-def connected(device: str, condition: Mapping[str, Any]) -> DeviceAgent:
+def connected(device: str, condition: Mapping[str, Any], devices_file: Path | None = None) -> DeviceAgent:
     """Return the agent of a device, set up as a condition says where the device can be set up so."""
     from device_agents.devices import connect, list_devices, transport_class
 
-    transports = {each.name: each.transport for each in list_devices()}
+    transports = {each.name: each.transport for each in list_devices(devices_file)}
     settings: Sequence[str] = transport_class(transports[device]).setting_names if device in transports else ()
-    return connect(device, **{name: condition[name] for name in ("runtime", "threads", "cores") if name in settings and name in condition})
+    given = {name: condition[name] for name in ("runtime", "threads", "cores") if name in settings and name in condition}
+    return connect(device, devices_file=devices_file, **given)

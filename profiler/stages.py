@@ -8,6 +8,7 @@ from pathlib import Path
 
 from device_agents.base import DeviceAgent
 from device_agents.devices import connect, list_devices, transport_class
+from luts.accuracies import AccuracyProtocol
 from luts.table import LatencyTable
 from predictors.latency.judging import fit_and_judge
 from predictors.quality import AccuracyQuality
@@ -22,6 +23,7 @@ from supernets.space import SearchSpace
 
 Report = Callable[[int, int, str], None]
 MOST_SEARCHES = 4  # each with a larger safety margin, until a measured finalist keeps the budget
+MARGIN_STEP = 0.02
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Run:
     runtimes: tuple[str | None, ...]
     weights: Path = Path()
     images: str = ""
+    weights_from: str = ""  # where the weights are from, in words; empty where they are to be trained
+    protocol: AccuracyProtocol | None = None
     chosen_accuracy: str = ""
 
     @property
@@ -73,6 +77,7 @@ def run(settings: RunSettings, display: Display) -> RunResult:
         "collect": _collect, "train": _train, "sample": _sample, "fit": _fit, "search": _search, "choose": _choose, "export": _export,
         "verify": _verify, "report": _report,
     }  # fmt: skip
+    _find_weights(started)
     for number, name in enumerate(STAGES, start=1):
         with display.stage(number, len(STAGES), name) as report:
             display.say(stages[name](started, report))
@@ -81,12 +86,13 @@ def run(settings: RunSettings, display: Display) -> RunResult:
 
 
 def _runtimes(settings: RunSettings) -> tuple[str | None, ...]:
-    """Return the runtimes to measure, the one with the budget first; (None,) for a device without a choice of them."""
-    transports = {device.name: device.transport for device in list_devices(settings.devices_file)}
-    has_choice = settings.device in transports and "runtime" in transport_class(transports[settings.device]).setting_names
+    """Return the runtimes to measure, the one with the budget first: the device's own; (None,) for a device without a choice of them."""
     if settings.runtimes is not None:
         return settings.runtimes
-    return ("onnxruntime", "litert") if has_choice else (None,)
+    device = next((device for device in list_devices(settings.devices_file) if device.name == settings.device), None)
+    if device is None or "runtime" not in transport_class(device.transport).setting_names:
+        return (None,)
+    return tuple(sorted(("onnxruntime", "litert"), key=lambda runtime: runtime != device.settings.get("runtime")))
 
 
 def _collect(run: Run, report: Report) -> str:
@@ -98,27 +104,40 @@ def _collect(run: Run, report: Report) -> str:
     return "; ".join(sentences)
 
 
-def _train(run: Run, report: Report) -> str:
-    """Find the supernet's weights: given ones, shipped ones, or trained now."""
+def _find_weights(run: Run) -> None:
+    """Find the supernet's weights and images, given or shipped, before hours of measuring that could come to nothing.
+
+    Raises:
+        ValueError: there are no weights or images, or the weights are of another space.
+        FileNotFoundError: the weights are not there.
+    """
     settings, shipped = run.settings, shipped_weights(run.space.name)
-    run.images = settings.images or (shipped[1] if shipped is not None else "")
-    if settings.weights is not None:
-        run.weights, run.images = settings.weights, settings.images or ""
-        return _checked_images(run, f"weights given: {run.weights}")
-    if not settings.train and shipped is not None:
-        run.weights = shipped[0]
-        return _checked_images(run, "weights that come with the package")
-    if not settings.train:
+    if settings.weights is not None and settings.train:
+        raise ValueError(f"weights {settings.weights} were given and training was asked for; give one of --weights and --train")
+    if settings.weights is None and not settings.train and shipped is None:
         raise ValueError(
             f"no weights come with space {run.space.name!r}; give some (--weights FILE --images DATA) or train them (--train --images DATA)"
         )
-    return _trained(run, report)
-
-
-def _checked_images(run: Run, text: str) -> str:
+    run.images = settings.images or (shipped[1] if shipped is not None and settings.weights is None else "")
     if not run.images:
-        raise ValueError("a run with weights of your own needs the images to judge subnets on; give them with --images")
-    return f"{text}; images: {run.images}"
+        raise ValueError("a run with weights of your own, or one that trains them, needs the images to judge subnets on; give them with --images")
+    if not settings.train:
+        run.weights = settings.weights or shipped[0]  # type: ignore[index]
+        run.weights_from = "weights that come with the package" if settings.weights is None else f"weights given: {run.weights}"
+        _refuse_weights_of_another_space(run)
+
+
+def _refuse_weights_of_another_space(run: Run) -> None:
+    from supernets.networks.checkpoint import supernet_metadata
+
+    trained = supernet_metadata(run.weights).get("space")
+    if trained != run.space.name:
+        raise ValueError(f"weights {run.weights} are of space {trained!r}, the run is of {run.space.name!r}; give weights of the run's space")
+
+
+def _train(run: Run, report: Report) -> str:
+    """Train the supernet, where weights were neither given nor shipped."""
+    return f"{run.weights_from}; images: {run.images}" if run.weights_from else _trained(run, report)
 
 
 def _trained(run: Run, report: Report) -> str:
@@ -130,7 +149,6 @@ def _trained(run: Run, report: Report) -> str:
     def show(progress: TrainProgress) -> None:
         report(progress.step, progress.steps, f"{progress.phase}: loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s")
 
-    _checked_images(run, "")
     whole = search_space(run.space.name)
     summary = train(whole, open_images(run.images), recipe(run.settings.numbers.recipe), run.folder / "training", run.settings.seed, 1, show)
     run.weights = summary.weights
@@ -145,16 +163,18 @@ def _sample(run: Run, report: Report) -> str:
         run.folder / "accuracies.db", run.weights, run.images, settings.samples or numbers.samples, settings.seed, settings.workers,
         numbers.calibration_images, numbers.validation_images, settings.resolutions, report,
     )  # fmt: skip
+    run.protocol = summary.summary.protocol
     return summary.sentence()
 
 
 def _fit(run: Run, report: Report) -> str:
-    inputs = digest(
-        run.space.name, sha256_of(run.folder / "accuracies.db"), [sha256_of(run.table(runtime)) for runtime in run.runtimes], run.settings.seed
-    )
+    protocol = None if run.protocol is None else run.protocol.to_dict()
+    tables = [sha256_of(run.table(runtime)) for runtime in run.runtimes]
+    inputs = digest(run.space.name, sha256_of(run.folder / "accuracies.db"), protocol, tables, run.settings.seed)
     folder = run.folder / "predictors"
-    if not run.log.finished("fit", inputs):
-        fit_accuracy(run.folder / "accuracies.db", folder, run.settings.seed, report)
+    if not run.log.finished("fit", inputs, folder):
+        run.log.begin("fit")
+        fit_accuracy(run.folder / "accuracies.db", folder, run.settings.seed, report, protocol=run.protocol)
         for runtime in run.runtimes:
             fit_latency(run.space, run.table(runtime), folder / f"latency-{runtime or 'device'}")
         run.log.finish("fit", inputs)
@@ -168,12 +188,13 @@ def _predictors(run: Run) -> Predictors:
     from predictors import accuracy
 
     latency = fit_and_judge(run.space, LatencyTable.open(run.table(run.runtimes[0])), ("calibrated",))["calibrated"]
-    return Predictors(run.space, accuracy.load(run.folder / "predictors" / run.chosen_accuracy), latency)
+    return Predictors(run.space, accuracy.load(run.folder / "predictors" / run.chosen_accuracy, run.space), latency)
 
 
 def _searched(run: Run, safety_margin: float, report: Report) -> SubnetRecord:
     settings, predictors = run.settings.numbers.search, _predictors(run)
-    budget_ms = run.settings.max_latency_ms or predictors.median_latency_ms(run.settings.seed)
+    asked_ms = run.settings.max_latency_ms
+    budget_ms = predictors.median_latency_ms(run.settings.seed) if asked_ms is None else asked_ms
     record, result = search_subnet(
         predictors, budget_ms, "evolution", settings, run.settings.seed,
         lambda point: report(point.generation, settings.generations, f"{point.accuracy:.2%} at {point.latency_ms:.3f} ms"), safety_margin,
@@ -184,10 +205,12 @@ def _searched(run: Run, safety_margin: float, report: Report) -> SubnetRecord:
 
 def _search(run: Run, report: Report) -> str:
     inputs = digest(run.log.digests.get("fit"), run.settings.max_latency_ms, run.settings.numbers.search.to_dict(), run.settings.seed)
-    if not run.log.finished("search", inputs):
-        write_subnet(run.folder / "searched.json", _searched(run, 0.0, report))
+    searched = run.folder / "searched.json"
+    if not run.log.finished("search", inputs, searched, run.folder / "search.json"):
+        run.log.begin("search")
+        write_subnet(searched, _searched(run, 0.0, report))
         run.log.finish("search", inputs)
-    record = read_subnet(run.folder / "searched.json")
+    record = read_subnet(searched)
     facts = record.search or {}
     return (
         f"predicted {record.predicted_accuracy:.2%} at {record.predicted_latency_ms:.3f} ms, budget {record.max_latency_ms:.3f} ms "
@@ -198,27 +221,32 @@ def _search(run: Run, report: Report) -> str:
 def _choose(run: Run, report: Report) -> str:
     """Measure the finalists, latency and accuracy, and take the best that keeps the budget; search again if none does."""
     inputs = digest(run.log.digests.get("search"), sha256_of(run.weights))
-    if not run.log.finished("choose", inputs):
-        write_subnet(run.folder / "subnet" / "subnet.json", _chosen(run, report))
+    chosen = run.folder / "subnet" / "subnet.json"
+    if not run.log.finished("choose", inputs, chosen):
+        run.log.begin("choose")
+        write_subnet(chosen, _chosen(run, inputs, report))
         run.log.finish("choose", inputs)
-    record = read_subnet(run.folder / "subnet" / "subnet.json")
-    return f"measured {record.measured_latency_ms:.3f} ms; test accuracy {record.measured_accuracy:.2%} on {record.measured_accuracy_images} images"
+    record = read_subnet(chosen)
+    accuracy = f"test accuracy {record.measured_accuracy:.2%} on {record.measured_accuracy_images} images"
+    return f"{record.device_origin} {record.measured_latency_ms:.3f} ms; {accuracy}"
 
 
-def _chosen(run: Run, report: Report) -> SubnetRecord:
+def _chosen(run: Run, session: str, report: Report) -> SubnetRecord:
     from profiler.sampling import accuracies_of
 
     record = read_subnet(run.folder / "searched.json")
     numbers = run.settings.numbers
     for attempt in range(1, MOST_SEARCHES + 1):
         with run.agent(run.runtimes[0]) as agent:
-            record = with_measured_latencies(record, agent, run.folder / "finalists.lut", report)
+            record = with_measured_latencies(record, agent, run.folder / "finalists.lut", report, f"{session}.{attempt}")
         try:
             best_kept(record)
-        except NoneKeptError:
+        except NoneKeptError as error:
+            margin = MARGIN_STEP * attempt
             if attempt == MOST_SEARCHES:
-                raise
-            record = _searched(run, 0.02 * attempt, report)
+                searches = f"{attempt} searches, the last with a safety margin of {margin - MARGIN_STEP:.0%}, found no network that the device"
+                raise NoneKeptError(f"{searches} confirms: {error.what}; raise the budget with --max-latency-ms") from None
+            record = _searched(run, margin, report)
         else:
             break
     accuracies, _ = accuracies_of(finalists_of(record), run.weights, run.images, "validation", numbers.calibration_images, numbers.validation_images)
@@ -233,8 +261,9 @@ def _export(run: Run, report: Report) -> str:
 
     inputs = digest(run.log.digests.get("choose"))
     folder = run.folder / "subnet"
-    if not run.log.finished("export", inputs):
-        formats = ("onnx", "tflite")
+    formats = ("onnx", "tflite")
+    if not run.log.finished("export", inputs, *(folder / f"subnet.{name}" for name in formats)):
+        run.log.begin("export")
         export_from_files(folder / "subnet.json", run.weights, run.images, folder, formats, run.settings.numbers.calibration_images, 256)
         run.log.finish("export", inputs)
     models = read_subnet(folder / "subnet.json").models
@@ -250,6 +279,7 @@ def _verify(run: Run, report: Report) -> str:
     inputs = digest(run.log.digests.get("export"), run.runtimes)
     folder = run.folder / "subnet"
     if not run.log.finished("verify", inputs):
+        run.log.begin("verify")
         for number, runtime in enumerate(run.runtimes):
             with run.agent(runtime) as agent:
                 record = read_subnet(folder / "subnet.json")
@@ -258,7 +288,7 @@ def _verify(run: Run, report: Report) -> str:
                 verify_subnet(record, folder, agent, folder / f"verification-{runtime or 'device'}.lut", predicted, budget, report, session=inputs)
         run.log.finish("verify", inputs)
     verifications = read_subnet(folder / "subnet.json").verifications
-    return "; ".join(f"{v.condition['runtime']}: {v.measured_latency_ms:.3f} ms measured" for v in verifications)
+    return "; ".join(f"{v.condition['runtime']}: {v.measured_latency_ms:.3f} ms {v.origin}" for v in verifications)
 
 
 def _report(run: Run, report: Report) -> str:

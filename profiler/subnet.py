@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from luts.condition import Condition
 from profiler.files import read_json, write_json
 from supernets import counts
 from supernets.space import Architecture, SearchSpace
@@ -50,10 +51,15 @@ class Verification:
     condition: Mapping[str, Any]
     predicted_latency_ms: float | None
     measured_latency_ms: float
-    relative_spread: float
+    relative_spread: float | None  # standard error over the figure; None where one visit tells none
     max_latency_ms: float | None
     visits: int
     samples: int
+
+    @property
+    def origin(self) -> str:
+        """What the latency is called: measured or simulated."""
+        return Condition.from_dict(self.condition).origin
 
     @property
     def kept(self) -> bool | None:
@@ -84,6 +90,11 @@ class SubnetRecord:
     def space(self) -> SearchSpace:
         """The search space of the architecture."""
         return search_space(self.architecture.space)
+
+    @property
+    def device_origin(self) -> str:
+        """What a latency from the device is called: measured or simulated."""
+        return "measured" if self.condition is None else Condition.from_dict(self.condition).origin
 
     def changed(self, **values: Any) -> SubnetRecord:
         """Return the record with some fields replaced."""

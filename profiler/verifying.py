@@ -53,7 +53,7 @@ def verify_subnet(
     measured, condition = measure_items(agent, store_path, [item], session, report)
     found = Verification(
         format=model.format, condition=condition, predicted_latency_ms=predicted_latency_ms, measured_latency_ms=measured[0].latency_ms,
-        relative_spread=measured[0].relative_spread or 0.0, max_latency_ms=max_latency_ms, visits=measured[0].visits, samples=measured[0].samples,
+        relative_spread=measured[0].relative_spread, max_latency_ms=max_latency_ms, visits=measured[0].visits, samples=measured[0].samples,
     )  # fmt: skip
     others = [earlier for earlier in record.verifications if dict(earlier.condition) != dict(condition)]
     record = record.changed(verifications=(*others, found))

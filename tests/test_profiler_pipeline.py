@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from luts.accuracies import AccuracyProtocol
 from luts.condition import Condition
 from luts.store import MeasurementStore, StoreError
+from luts.table import LatencyTable
 from profiler.files import FileKindError, write_bytes
+from profiler.fitting import sampled_accuracies
 from profiler.pipeline import RunSettings, StageLog, digest
+from profiler.reporting import _refuse_other_conditions, _subnet
 from profiler.searching import NoneKeptError, best_kept, refuse_other_condition
-from profiler.subnet import SubnetRecord, record_of
+from profiler.subnet import SubnetRecord, Verification, record_of
 from profiler.trust import trust_checks
 from supernets.space import Architecture
 from supernets.spaces import space as search_space
@@ -30,6 +38,25 @@ def test_a_stage_is_finished_only_for_the_inputs_it_finished_with(tmp_path: Path
     assert not again.finished("search", digest("table", 1))
 
 
+def test_a_stage_whose_output_is_gone_is_not_finished(tmp_path: Path) -> None:
+    log, output = StageLog.of(tmp_path), tmp_path / "predictors"
+    output.mkdir()
+    log.finish("fit", "1")
+    assert log.finished("fit", "1", output)
+    output.rmdir()
+    assert not log.finished("fit", "1", output)
+
+
+def test_a_stage_that_begins_anew_takes_back_itself_and_all_after_it(tmp_path: Path) -> None:
+    """Interrupted there and run with the old inputs again, the half-new files must not pass for the old ones."""
+    log = StageLog.of(tmp_path)
+    for stage in ("fit", "search", "choose", "export"):
+        log.finish(stage, "1")
+    log.begin("search")
+    again = StageLog.of(tmp_path)
+    assert [stage for stage in ("fit", "search", "choose", "export") if again.finished(stage, "1")] == ["fit"]
+
+
 def test_a_folder_with_another_stages_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "stages.json").write_text('{"lunch": "1"}')
     with pytest.raises(FileKindError, match="is not a list of a run's stages"):
@@ -41,6 +68,79 @@ def test_settings_refuse_an_unknown_preset_and_no_runtime(tmp_path: Path) -> Non
         RunSettings(SPACE.name, tmp_path, preset="huge")
     with pytest.raises(ValueError, match="at least one runtime"):
         RunSettings(SPACE.name, tmp_path, runtimes=())
+
+
+@pytest.mark.parametrize("budget_ms", [0.0, -1.0, float("nan")])
+def test_a_budget_that_is_no_latency_is_refused_and_never_replaced(tmp_path: Path, budget_ms: float) -> None:
+    with pytest.raises(ValueError, match="expected a positive number of milliseconds"):
+        RunSettings(SPACE.name, tmp_path, max_latency_ms=budget_ms)
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    @contextmanager
+    def stage(self, number: int, of: int, name: str) -> Iterator[Callable[[int, int, str], None]]:
+        raise AssertionError(f"stage {name} began")
+        yield lambda done, total, note: None
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.torch
+def test_what_a_later_stage_would_refuse_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    from profiler.stages import run
+    from supernets.networks.checkpoint import save_supernet
+    from supernets.networks.supernet import Supernet
+
+    weights = tmp_path / "grey.safetensors"
+    save_supernet(weights, Supernet(SPACE, True))
+    colour = f"{SPACE.name}:image_channels=3"
+    for settings, said in (
+        ({"weights": weights, "images": "fashion-mnist-subset"}, f"are of space '{SPACE.name}', the run is of '{colour}'"),
+        ({"weights": weights}, "needs the images"),
+        ({"weights": weights, "train": True}, "give one of --weights and --train"),
+        ({}, "no weights come with space"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            run(RunSettings(colour, tmp_path / "run", device="simulated", **settings), Silent())
+
+
+def test_accuracies_come_in_one_order_however_they_arrived_and_protocols_are_told_apart(tmp_path: Path) -> None:
+    architectures = SPACE.decode(SPACE.sample_different(20, np.random.default_rng(0)))
+    rows = [(architecture, i / 100, b"") for i, architecture in enumerate(architectures)]
+    protocol = AccuracyProtocol(SPACE.name, "0" * 64, "images", 100, 10, 0, "float32")
+    for name, arrived in (("one", rows), ("other", rows[::-1])):
+        with MeasurementStore(tmp_path / name) as store:
+            store.add_accuracies(protocol, arrived)
+            store.finish()
+    (_, one), (_, other) = sampled_accuracies(tmp_path / "one"), sampled_accuracies(tmp_path / "other")
+    np.testing.assert_array_equal(one.population, other.population)
+    np.testing.assert_array_equal(one.accuracies, other.accuracies)
+    assert sorted(one.accuracies) == sorted(top1 for _, top1, _ in rows)
+    with MeasurementStore(tmp_path / "one") as store:
+        store.add_accuracies(replace(protocol, calibration_images=20), rows[:5])
+        store.finish()
+    with pytest.raises(StoreError, match="accuracies of 2 protocols"):
+        sampled_accuracies(tmp_path / "one")
+    assert len(sampled_accuracies(tmp_path / "one", protocol)[1]) == 20
+
+
+def test_a_report_refuses_a_subnet_of_another_condition_and_leads_with_the_tables_own(tmp_path: Path) -> None:
+    own = Condition("local", "onnxruntime", "1", "cpu", 1, (0,), 1, "float32", "test")
+    other = replace(own, runtime="litert")
+    table = LatencyTable(own, "chain", [], source="cpu.lut")
+
+    def verified(*conditions: Condition) -> SubnetRecord:
+        found = tuple(Verification("onnx", c.to_dict(), None, 1.0 + i, None, None, 1, 10) for i, c in enumerate(conditions))
+        return record_of(SPACE.smallest()).changed(verifications=found)
+
+    for record in (verified(other), record_of(SPACE.smallest()).changed(condition=other.to_dict())):
+        with pytest.raises(StoreError, match=r"cpu.lut was measured under another condition .* \(runtime 'onnxruntime' there, 'litert' here\)"):
+            _refuse_other_conditions(record, table)
+    _refuse_other_conditions(verified(other, own), table)
+    assert [run.measured_latency_ms for run in _subnet(SPACE, verified(other, own), table).runs] == [2.0, 1.0]
 
 
 def with_finalists(budget_ms: float, *figures: tuple[float, float, float]) -> SubnetRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def command(
     device: Annotated[
         str | None, typer.Option("--device", help="Measure the finalists on this device, and take the best one that keeps the budget.")
     ] = None,
+    devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -48,14 +50,14 @@ def command(
         )  # fmt: skip
     if device is not None:
         with progress_bar("measuring finalists") as report:
-            record = remeasured(record, device, out.with_suffix(".finalists.lut"), report)
+            record = remeasured(record, device, out.with_suffix(".finalists.lut"), report, str(time.time_ns()), devices_file)
     write_subnet(out, record)
     if as_json:
         print_json(record.to_dict())
         return
     rows = [("accuracy (predicted)", f"{record.predicted_accuracy:.2%}"), ("latency (predicted)", f"{record.predicted_latency_ms:.3f} ms")]
     if record.measured_latency_ms is not None:
-        rows.append(("latency (measured)", f"{record.measured_latency_ms:.3f} ms"))
+        rows.append((f"latency ({record.device_origin})", f"{record.measured_latency_ms:.3f} ms"))
     rows += [
         ("budget", f"{max_latency_ms:g} ms"),
         ("random networks over budget", f"{(record.search or {})['random_networks_over_budget']:.0%}"),

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 def print_verifications(verifications: Sequence[Verification]) -> None:
-    """Print predicted against measured latency, the budget, and whether it is kept."""
+    """Print predicted against measured (or simulated) latency, the budget, and whether it is kept."""
+    origins = " or ".join(sorted({v.origin for v in verifications})) or "measured"
     kept = {True: "kept", False: "MISSED", None: "no budget"}
     print_table(
         "Verification on the device (latency of one image, milliseconds)",
-        ("model", "runtime", "predicted", "measured", "off by", "budget", "verdict"),
+        ("model", "runtime", "predicted", origins, "off by", "budget", "verdict"),
         [(v.format, f"{v.condition.get('runtime')} {v.condition.get('runtime_version')}", _ms(v.predicted_latency_ms), _ms(v.measured_latency_ms),
           _off(v), _ms(v.max_latency_ms), kept[v.kept]) for v in verifications],
     )  # fmt: skip
