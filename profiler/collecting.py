@@ -38,7 +38,8 @@ class CollectResult:
         if self.summary.nothing_to_do:
             return f"nothing to do: {holds}, all {self.summary.skipped_visits} visits of this plan"
         before = f", {self.summary.skipped_visits} were there before" if self.summary.skipped_visits else ""
-        return f"{holds}; {self.summary.measured_visits} visits measured in {self.summary.seconds:.0f} s{before}"
+        left = "" if self.summary.complete else f"; {self.summary.pending_visits} visits are still to make, run the same command again"
+        return f"{holds}; {self.summary.measured_visits} visits measured in {self.summary.seconds:.0f} s{before}{left}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON-serialisable mapping."""

@@ -82,7 +82,7 @@ def _failure(error: Exception) -> int:
 
 def _sentence(error: Exception) -> str:
     text = " ".join(str(error).split())
-    expected = isinstance(error, (ValueError, LookupError, OSError, ImportError, RuntimeError))
+    expected = isinstance(error, (ValueError, LookupError, OSError, ImportError, RuntimeError)) and type(error) not in (KeyError, IndexError)
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
     if not text or not expected:
