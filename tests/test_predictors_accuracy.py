@@ -27,7 +27,7 @@ class TestMlp(AccuracyPredictorContract):
     name = "mlp"
     package = "torch"
     settings = {"hidden": 24, "max_steps": 500, "learning_rate": 3e-3, "batch_size": 60}  # noqa: RUF012
-    wrong_settings = {"hidden": 0, "batch_size": 0, "max_steps": 0, "learning_rate": 0.0, "validation_share": 1.0, "weight_decay": -1.0}  # noqa: RUF012
+    wrong_settings = {"hidden": 0, "batch_size": 0, "max_steps": 0, "learning_rate": 0.0, "validation_share": 1.0, "weight_decays": (-1.0,)}  # noqa: RUF012
     loads_without = ("torch", *LEARNING)
 
 
