@@ -167,6 +167,15 @@ def best_kept(record: SubnetRecord) -> SubnetRecord:
     )  # fmt: skip
 
 
+def demoted(record: SubnetRecord, measured_latency_ms: float) -> SubnetRecord:
+    """Return the record with another measurement of its own architecture noted among its finalists, if that one was slower."""
+    own = record.architecture.to_dict()
+    finalists = tuple(
+        {**f, "measured_latency_ms": max(f["measured_latency_ms"], measured_latency_ms)} if f["architecture"] == own else f for f in record.finalists
+    )
+    return record.changed(finalists=finalists)
+
+
 def finalists_of(record: SubnetRecord) -> Sequence[Architecture]:
     """Return the finalists' architectures, best first by prediction."""
     return [record.space.architecture(Architecture.from_dict(finalist["architecture"])) for finalist in record.finalists]

@@ -14,9 +14,13 @@ from profiler.measuring.networks import measure_networks
 from profiler.measuring.plan import NetworkItem
 from profiler.measuring.settings import ProtocolSettings
 from profiler.subnet import ExportedModel, SubnetRecord, Verification, write_subnet
+from supernets.counts import macs
 
-# Whole networks only, over four fresh processes: what a verification and a re-measured finalist get.
-VERIFY = ProtocolSettings(rounds=4, network_visits=8, network_runs=10, network_warmup=2)
+# Whole networks only, in six fresh processes of some seconds each: a shared machine stays slow for up to seconds, so visits
+# packed into one of them would all be slow. How many visits that is, the MACs decide; a slower device takes longer.
+ROUNDS, RUNS, WARMUP_RUNS = 6, 10, 2
+ROUND_MS, VISIT_MS, MS_PER_MMAC = 3000.0, 1.0, 0.02
+FEWEST_VISITS, MOST_VISITS = 8, 400  # a round
 Report = Callable[[int, int, str], None]
 
 
@@ -69,6 +73,13 @@ def _model_of(record: SubnetRecord, model_format: str) -> ExportedModel:
     raise NothingToVerifyError(f"the subnet file has no {model_format} model (it has: {formats}), which the device's runtime needs; export it first")
 
 
+def settings_for(items: Sequence[NetworkItem]) -> ProtocolSettings:
+    """Return the protocol for measuring these networks side by side."""
+    pass_ms = sum(VISIT_MS + (RUNS + WARMUP_RUNS) * MS_PER_MMAC * macs(item.blocks) / 1e6 for item in items)
+    visits = min(MOST_VISITS, max(FEWEST_VISITS, round(ROUND_MS / pass_ms)))
+    return ProtocolSettings(rounds=ROUNDS, network_visits=visits, network_runs=RUNS, network_warmup=WARMUP_RUNS)
+
+
 def measure_items(
     agent: DeviceAgent, store_path: Path, items: Sequence[NetworkItem], session: str, report: Report
 ) -> tuple[tuple[NetworkMeasurement, ...], Mapping[str, Any]]:
@@ -76,7 +87,7 @@ def measure_items(
     store_path.parent.mkdir(parents=True, exist_ok=True)
     with MeasurementStore(store_path) as store:
         try:
-            found = measure_networks(agent, store, items, VERIFY, session=session, progress=lambda done, total: report(done, total, ""))
+            found = measure_networks(agent, store, items, settings_for(items), session=session, progress=lambda done, total: report(done, total, ""))
             condition = store.condition()
         finally:
             store.finish()

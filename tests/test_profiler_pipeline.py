@@ -20,7 +20,7 @@ from profiler.files import FileKindError, write_bytes
 from profiler.fitting import sampled_accuracies
 from profiler.pipeline import RunSettings, StageLog, digest
 from profiler.reporting import _refuse_other_conditions, _subnet
-from profiler.searching import NoneKeptError, best_kept, refuse_other_condition
+from profiler.searching import NoneKeptError, best_kept, demoted, refuse_other_condition
 from profiler.subnet import SubnetRecord, Verification, record_of
 from profiler.trust import trust_checks
 from supernets.space import Architecture
@@ -210,3 +210,25 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         write_bytes(path, json.dumps({"new": True}).encode())
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_finalist_that_missed_its_verification_gives_way_to_the_next_one() -> None:
+    record = best_kept(with_finalists(1.0, (0.98, 0.9, 0.9), (0.9, 0.8, 0.8), (0.7, 0.7, 0.7)))
+    assert record.measured_latency_ms == 0.98
+    following = best_kept(demoted(record, 1.05))
+    assert following.architecture == Architecture.from_dict(record.finalists[1]["architecture"])
+    assert demoted(record, 0.5) == record  # a faster measurement takes nothing back
+
+
+def test_networks_are_measured_over_seconds_whatever_their_size() -> None:
+    from profiler.measuring.plan import NetworkItem
+    from profiler.verifying import FEWEST_VISITS, settings_for
+
+    def visits(name: str, copies: int = 1) -> int:
+        space = search_space(name)
+        blocks = tuple(space.blocks(space.largest()))
+        return settings_for([NetworkItem(f"n{i}", blocks, None, "finalist") for i in range(copies)]).network_visits
+
+    small, large = visits("ofa-mobilenetv3-tiny"), visits("ofa-mobilenetv3-w1.2")
+    assert small > 10 * large >= 10 * FEWEST_VISITS
+    assert small > visits("ofa-mobilenetv3-tiny", copies=10) >= FEWEST_VISITS
