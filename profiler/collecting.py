@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +69,17 @@ def narrowed(space: SearchSpace, resolutions: str | None) -> SearchSpace:
     return space if resolutions is None else space.restrict({"resolution": parse_resolutions(resolutions)})
 
 
-def collect_table(space: SearchSpace, agent: DeviceAgent, out: Path, preset_name: str, seed: int, report: Report) -> CollectResult:
-    """Measure what the file at `out` still lacks of a space's table; a finished one is left as it is.
+def collect_table(
+    space: SearchSpace, agent: DeviceAgent, out: Path, preset_name: str, seed: int, report: Report, rounds: int | None = None
+) -> CollectResult:
+    """Measure what the file at `out` still lacks of a space's table; a finished one is left as it is, unless more `rounds` are asked for.
 
     Raises:
         ValueError: an unknown preset.
         StoreError, StoreFullError, DeviceError: see `profiler.measuring.collect.collect`.
     """
-    plan = make_plan(space, preset(preset_name), seed)
+    settings = preset(preset_name)
+    plan = make_plan(space, settings if rounds is None else replace(settings, rounds=rounds), seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     with MeasurementStore(out) as store:
         try:

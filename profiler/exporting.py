@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from profiler.files import write_bytes
+from profiler.files import sha256_of, write_bytes
+from profiler.shipped import weights_or_shipped
 from profiler.subnet import ExportedModel, SubnetRecord, read_subnet, write_subnet
 from supernets.blocks import BlockSpec
 
@@ -60,9 +61,11 @@ def export_subnet(
 
 
 def export_from_files(
-    subnet_file: Path, weights: Path, images: str, folder: Path, formats: Sequence[str], calibration_images: int, check_images: int
+    subnet_file: Path, weights: Path | None, images: str, folder: Path, formats: Sequence[str], calibration_images: int, check_images: int
 ) -> SubnetRecord:
-    """Export the subnet of a subnet file with the weights of a supernet file; see `export_subnet`.
+    """Export the subnet of a subnet file with the weights of a supernet file (None: those that come for its space); see `export_subnet`.
+
+    An accuracy that was measured with other weights is not carried over.
 
     Raises:
         ValueError, OSError: a file is missing or of another kind; the weights are of another space.
@@ -70,8 +73,14 @@ def export_from_files(
     from supernets.networks.checkpoint import load_supernet
     from supernets.training.data import open_images
 
+    if not formats:
+        raise ValueError(f"no export format was given; expected some of {', '.join(FORMATS)}")
     record = read_subnet(subnet_file)
+    weights = weights_or_shipped(weights, record.architecture.space)
     supernet = load_supernet(weights)
+    weights_sha256 = sha256_of(weights)
+    if record.weights_sha256 != weights_sha256:
+        record = record.changed(weights_sha256=weights_sha256, measured_accuracy=None, measured_accuracy_images=None)
     data = open_images(images)
     subnet = cut(record, supernet, data, calibration_images)
     check = network_pixels(data, check_images, record.architecture["resolution"])

@@ -15,6 +15,7 @@ from predictors.accuracy.judging import evaluate_all, labelled_population
 from predictors.latency.judging import fit_and_judge
 from predictors.quality import AccuracyQuality, LabelledPopulation, LatencyQuality
 from profiler.collecting import narrowed
+from profiler.coverage import covered_space
 from supernets.space import SearchSpace
 from supernets.spaces import space as search_space
 
@@ -22,15 +23,17 @@ Report = Callable[[int, int, str], None]
 
 
 def space_of_table(table: Path, name: str | None, resolutions: str | None) -> SearchSpace:
-    """Return the space to fit for: the named one or the table's own, with only these resolutions.
+    """Return the space to fit for: the named one or the table's own, with only these resolutions, or all that the table covers.
 
     Raises:
         StoreError: no space was named and the table knows none.
     """
-    own = LatencyTable.open(table).space
+    opened = LatencyTable.open(table)
+    own = opened.space
     if name is None and own is None:
         raise StoreError(f"{table} does not say which space it was measured for; name one with --space")
-    return narrowed(search_space(name or own or ""), resolutions)
+    space = search_space(name or own or "")
+    return covered_space(space, opened) if resolutions is None else narrowed(space, resolutions)
 
 
 def fit_latency(space: SearchSpace, table: Path, out: Path) -> dict[str, LatencyQuality]:

@@ -10,12 +10,12 @@ from device_agents.base import DeviceInfo
 from luts.store import StoreError
 from luts.table import LatencyTable
 from predictors.latency.judging import fit_and_judge, measured_networks
+from profiler.coverage import covered_space
 from profiler.measuring.session import condition_of
 from profiler.searching import latency_of_table
 from profiler.subnet import SubnetRecord
 from supernets import counts
-from supernets.places import distinct_blocks
-from supernets.space import Architecture, SearchSpace
+from supernets.space import Architecture
 from supernets.spaces import space as search_space
 
 
@@ -57,13 +57,6 @@ def predict(architecture: Architecture, table: Path | None, latency: Path | None
 
         predicted_accuracy = float(load_accuracy(accuracy, space).predict(population)[0])
     return Prediction(counts.macs(blocks), counts.parameters(blocks), latencies_ms, predicted_accuracy)
-
-
-def covered_space(space: SearchSpace, table: LatencyTable) -> SearchSpace:
-    """Return the space with only those resolutions whose every block is in the table; as it is, where there are none."""
-    allowed = next((choice.allowed for choice in space.choices if choice.name == "resolution"), ())
-    covered = [side for side in allowed if not table.missing(distinct_blocks(space.restrict({"resolution": (side,)})))]
-    return space.restrict({"resolution": covered}) if covered else space
 
 
 def predicted_latency_ms(record: SubnetRecord, info: DeviceInfo, table: Path | None) -> float | None:

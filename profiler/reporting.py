@@ -13,12 +13,13 @@ import numpy as np
 
 from luts.condition import Condition
 from luts.store import MeasurementStore, StoreError
-from luts.table import LatencyTable, NetworkMeasurement
+from luts.table import LatencyTable, MissingBlockError, NetworkMeasurement
 from predictors import accuracy as accuracy_predictors
 from predictors.latency.judging import fit_and_judge, measured_networks
 from predictors.quality import AccuracyQuality
+from profiler.coverage import covered_space
 from profiler.files import read_json
-from profiler.predicting import covered_space
+from profiler.measuring.quality import relative_half_difference
 from profiler.report import data as report
 from profiler.subnet import SubnetRecord, Verification, read_subnet
 from profiler.trust import trust_checks
@@ -77,7 +78,7 @@ def report_data(files: ReportFiles) -> report.ReportData:
         _refuse_other_conditions(record, table)
     found = None if files.search is None else read_json(files.search)
     space = search_space(record.architecture.space if record is not None else table.space or "")
-    covered = covered_space(space, table)
+    covered = _covered(space, table)
     qualities = _qualities(files)
     with MeasurementStore(files.table, read_only=True) as store:
         checks = tuple(report.Check(check.passed, check.text) for check in trust_checks(store))
@@ -91,8 +92,10 @@ def report_data(files: ReportFiles) -> report.ReportData:
         simulated=table.condition.simulated,
         subnet=None if record is None else _subnet(space, record, table),
         macs_latency=_macs_latency(space, table),
-        held_out=_held_out(covered, table),
-        accuracy_latency=None if found is None or record is None else _accuracy_latency(covered, table, record, found, files.chosen_accuracy),
+        held_out=None if covered is None else _held_out(covered, table),
+        accuracy_latency=None
+        if found is None or record is None or covered is None
+        else _accuracy_latency(covered, table, record, found, files.chosen_accuracy),
         finalists=() if record is None else _finalists(space, record),
         accuracy_predictors=_accuracy_rows(
             qualities, None if files.chosen_accuracy is None else accuracy_predictors.load(files.chosen_accuracy).name
@@ -115,6 +118,14 @@ def _refuse_other_conditions(record: SubnetRecord, table: LatencyTable) -> None:
             raise StoreError(
                 f"{table.source} was measured under another condition than the subnet was {done} under ({named}); give the table of that condition"
             )
+
+
+def _covered(space: SearchSpace, table: LatencyTable) -> SearchSpace | None:
+    """Return the part of the space the table answers for; None where there is none yet, as in an unfinished collection."""
+    try:
+        return covered_space(space, table)
+    except MissingBlockError:
+        return None
 
 
 def _condition(table: LatencyTable, sessions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -189,9 +200,8 @@ def _held_out(space: SearchSpace, table: LatencyTable) -> report.HeldOut | None:
         return None
     fitted = fit_and_judge(space, table)
     predicted = {name: tuple(predictor.predict(held_out.population).tolist()) for name, predictor in fitted.items()}
-    quality = fitted["calibrated"].quality
-    percent = None if quality is None else quality.repeatability_percent
-    repeatability = None if percent is None else percent / 100
+    halves_ms = held_out.halves_ms[np.isfinite(held_out.halves_ms).all(axis=1)]
+    repeatability = float(np.median([relative_half_difference((even, odd)) for even, odd in halves_ms])) if len(halves_ms) else None
     return report.HeldOut(tuple(held_out.latencies_ms.tolist()), predicted, "calibrated", "flops_line", repeatability)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luts.store import MeasurementStore
-from profiler.accuracy import AccuracySummary, evaluate_architectures, sample_accuracies
 from profiler.collecting import narrowed
-from supernets.networks.checkpoint import supernet_metadata
 from supernets.space import Architecture
 from supernets.spaces import space as search_space
-from supernets.training.data import open_images
+
+if TYPE_CHECKING:
+    from profiler.accuracy import AccuracySummary
 
 Report = Callable[[int, int, str], None]
 
@@ -58,6 +58,10 @@ def sample_into(
         ValueError, OSError: weights, images or the file are missing, of another kind, or do not fit together.
         AccuracyWorkerError: a process failed or was killed; what arrived is kept.
     """
+    from profiler.accuracy import sample_accuracies
+    from supernets.networks.checkpoint import supernet_metadata
+    from supernets.training.data import open_images
+
     space = narrowed(search_space(str(supernet_metadata(weights)["space"])), resolutions)
     data = open_images(images)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +92,9 @@ def accuracies_of(
     Raises:
         ValueError, OSError, AccuracyWorkerError: see `profiler.accuracy.evaluate_architectures`.
     """
+    from profiler.accuracy import evaluate_architectures
+    from supernets.training.data import open_images
+
     space = search_space(architectures[0].space)
     rows = evaluate_architectures(
         space, weights, open_images(images), architectures, part=part, judged_images=judged_images, calibration_images=calibration_images, workers=1

@@ -18,6 +18,7 @@ from predictors import latency as latency_predictors
 from predictors.base import AccuracyPredictor, LatencyPredictor
 from predictors.latency.judging import fit_and_judge, measured_networks
 from profiler.collecting import narrowed
+from profiler.coverage import covered_space
 from profiler.measuring.plan import NetworkItem
 from profiler.measuring.session import condition_of
 from profiler.subnet import SubnetRecord, record_of
@@ -51,6 +52,11 @@ class Predictors:
         """The condition the latencies are predicted for; None if it is not known."""
         return None if self.latency.condition is None else self.latency.condition.to_dict()
 
+    @property
+    def resolutions(self) -> tuple[Any, ...]:
+        """The resolutions that are searched."""
+        return next((choice.allowed for choice in self.space.choices if choice.name == "resolution"), ())
+
     def random_latencies_ms(self, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return predicted latencies of random networks, ascending."""
         return np.sort(self.latency.predict(self.space.sample_population(RANDOM_NETWORKS, np.random.default_rng([seed, RANDOM_NETWORKS]))))
@@ -63,6 +69,8 @@ class Predictors:
 def open_predictors(table: Path | None, latency: Path | None, accuracy: Path, resolutions: str | None = None) -> Predictors:
     """Return the predictors of files: the accuracy predictor's folder, and a latency table or a fitted latency predictor.
 
+    Without `resolutions`, the space is what the table covers or the latency predictor was fitted for.
+
     Raises:
         ValueError: neither or both of table and latency predictor were given, or one is of another space.
         MissingBlockError: the table lacks blocks of the space.
@@ -71,8 +79,16 @@ def open_predictors(table: Path | None, latency: Path | None, accuracy: Path, re
         raise ValueError("a search needs a latency table (--table FILE) or a fitted latency predictor (--latency FOLDER), one of the two")
     model = accuracy_predictors.load(accuracy)
     space = narrowed(search_space(model.space_name), resolutions)
-    fitted = latency_predictors.load(latency, space) if latency is not None else latency_of_table(space, LatencyTable.open(table or Path()))
-    return Predictors(space, model, fitted)
+    if table is not None:
+        opened = LatencyTable.open(table)
+        space = covered_space(space, opened) if resolutions is None else space
+        return Predictors(space, model, latency_of_table(space, opened))
+    fitted = latency_predictors.load(latency or Path())
+    if fitted.space.name != space.name:
+        raise ValueError(
+            f"{latency} predicts latencies of space {fitted.space.name!r}, {accuracy} accuracies of {space.name!r}; use predictors of one space"
+        )
+    return Predictors(fitted.space if resolutions is None else space, model, fitted)
 
 
 def latency_of_table(space: SearchSpace, table: LatencyTable) -> LatencyPredictor:

@@ -17,13 +17,17 @@ def shipped_weights(space_name: str) -> tuple[Path, str] | None:
         return path, images
 
 
-def weights_or_shipped(weights: Path | None) -> Path:
-    """Return the weights file given, or the only one that comes with the package.
+def weights_or_shipped(weights: Path | None, space_name: str = "ofa-mobilenetv3-tiny") -> Path:
+    """Return the weights file given, or the one that comes with the package for a space.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or none comes for the space.
     """
-    found = weights if weights is not None else Path(str((shipped_weights("ofa-mobilenetv3-tiny") or (Path("weights"), ""))[0]))
-    if not found.is_file():
-        raise FileNotFoundError(f"there is no weights file {found}; expected a .safetensors file of `profiler train`")
-    return found
+    if weights is None:
+        shipped = shipped_weights(space_name)
+        if shipped is None:
+            raise FileNotFoundError(f"no weights come with the package for space {space_name!r}; give some with --weights FILE")
+        weights = shipped[0]
+    if not weights.is_file():
+        raise FileNotFoundError(f"there is no weights file {weights}; expected a .safetensors file of `profiler train`")
+    return weights

@@ -261,7 +261,7 @@ def _tested(run: Run, record: SubnetRecord) -> SubnetRecord:
     from profiler.sampling import accuracies_of
 
     (tested,), images = accuracies_of([record.architecture], run.weights, run.images, "test", run.settings.numbers.calibration_images, None)
-    return record.changed(measured_accuracy=tested, measured_accuracy_images=images)
+    return record.changed(measured_accuracy=tested, measured_accuracy_images=images, weights_sha256=sha256_of(run.weights))
 
 
 def _export(run: Run, report: Report) -> str:

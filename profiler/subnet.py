@@ -80,6 +80,7 @@ class SubnetRecord:
     predicted_accuracy: float | None = None
     measured_accuracy: float | None = None
     measured_accuracy_images: int | None = None
+    weights_sha256: str | None = None
     condition: Mapping[str, Any] | None = None
     search: Mapping[str, Any] | None = None
     finalists: tuple[Mapping[str, Any], ...] = ()

@@ -34,21 +34,28 @@ def _checks(quality: SessionQuality) -> list[TrustCheck]:
     checks = [
         TrustCheck(quality.fewest_visits >= FEWEST_VISITS, f"{what}: at least {quality.fewest_visits} visits each")
         if quality.fewest_visits >= FEWEST_VISITS
-        else TrustCheck(False, f"{what}: only {quality.fewest_visits} visits of some, expected {FEWEST_VISITS}; collect again with --preset full")
+        else TrustCheck(False, f"{what}: only {quality.fewest_visits} visits of some, expected {FEWEST_VISITS}; collect on with a larger --rounds")
     ]
     if quality.repeatability is not None:
         text = f"{what}: two halves of the visits differ by {quality.repeatability:.1%} (median)"
         passed = quality.repeatability <= WORST_REPEATABILITY
         checks.append(
-            TrustCheck(passed, text if passed else f"{text}, expected {WORST_REPEATABILITY:.0%}; stop other work on the device, collect again")
+            TrustCheck(
+                passed,
+                text if passed else f"{text}, expected {WORST_REPEATABILITY:.0%}; stop other work on the device, and collect into another file",
+            )
         )
     slow = f"{what}: {quality.slow_share:.0%} of the visits met the device in a slow state"
     checks.append(
-        TrustCheck(True, slow) if quality.slow_share <= MOST_SLOW else TrustCheck(False, f"{slow}; stop other work on the device, collect again")
+        TrustCheck(True, slow)
+        if quality.slow_share <= MOST_SLOW
+        else TrustCheck(False, f"{slow}; stop other work on the device, and collect into another file")
     )
     if quality.unsteady_subjects:
         checks.append(
-            TrustCheck(False, f"{what}: the figures of {quality.unsteady_subjects} are unsteady (standard error over 5 %); collect more visits")
+            TrustCheck(
+                False, f"{what}: the figures of {quality.unsteady_subjects} are unsteady (standard error over 5 %); collect on with a larger --rounds"
+            )
         )
     if quality.discarded_visits:
         checks.append(TrustCheck(False, f"{what}: {quality.discarded_visits} visits were made again because the device was throttled; cool it"))

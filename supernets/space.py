@@ -21,6 +21,7 @@ from supernets.blocks import BlockSpec
 Value: TypeAlias = int | float | str
 Population: TypeAlias = np.ndarray[Any, np.dtype[np.int8]]
 OFF = -1  # code of a choice that others switch off
+DRAWN_AT_ONCE = 1024  # whatever number of architectures is wanted, so that more of them begin with the same ones
 
 
 @dataclass(frozen=True)
@@ -306,14 +307,15 @@ class SearchSpace:
     def sample_different(self, count: int, rng: np.random.Generator) -> Population:
         """Return `count` different random architectures in random order, or all of them where the space has no more.
 
-        They are drawn like `sample_population`'s; when half of the space or more is wanted, every network is as likely as another.
+        They are drawn like `sample_population`'s, so that a larger count from the same seed begins with a smaller one's; when half
+        of the space or more is wanted, every network is as likely as another.
         """
         wanted = min(count, self.size())
         if 2 * wanted >= self.size():  # drawing would find the last ones only after very many repeats
             return self.encode(self.enumerate())[rng.permutation(self.size())[:wanted]]
         found = self.sample_population(0, rng)
         while len(found) < wanted:
-            found = unique_rows(np.concatenate([found, self.sample_population(max(64, wanted - len(found)), rng)]))
+            found = unique_rows(np.concatenate([found, self.sample_population(DRAWN_AT_ONCE, rng)]))
         return found[:wanted]
 
     def mutate_population(self, population: Population, rng: np.random.Generator, probability: float | Mapping[str, float] = 0.1) -> Population:

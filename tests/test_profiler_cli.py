@@ -17,6 +17,7 @@ import pytest
 from luts.store import MeasurementStore
 from luts.table import LatencyTable
 from profiler.cli.main import run
+from profiler.shipped import shipped_weights
 from supernets.space import Architecture
 from supernets.spaces import space as search_space
 
@@ -92,7 +93,9 @@ def test_a_search_that_measures_its_finalists_returns_one_that_keeps_the_budget_
     assert len([f for f in record["finalists"] if "measured_latency_ms" in f]) == 3
 
 
-def test_an_impossible_budget_is_refused_with_the_lowest_latency(table: Path, ridge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_impossible_budget_is_refused_with_the_lowest_latency(
+    table: Path, ridge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "subnet.json"
     limits = ["--max-latency-ms", "0.0001", "--resolutions", "20"]
     assert run(["search", "--table", str(table), "--accuracy", str(ridge), *limits, "--out", str(out)]) == 1
@@ -164,9 +167,11 @@ def test_a_mistyped_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> N
     assert "--spac" in capsys.readouterr().err
 
 
-def test_a_full_disk_gives_one_line_and_keeps_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from luts.store import MeasurementStore
+def test_a_full_disk_gives_one_line_and_keeps_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from luts.sqlite_file import StoreFullError
+    from luts.store import MeasurementStore
 
     add, calls = MeasurementStore.add_visit, []
 
@@ -244,6 +249,9 @@ def test_weights_of_another_space_are_refused_at_export(tmp_path: Path, capsys: 
     subnet = tmp_path / "colour.json"
     subnet.write_text(json.dumps(search_space(f"{TINY}:image_channels=3").smallest().to_dict()))
     assert run(["export", "--subnet", str(subnet), "--out", str(tmp_path / "e")]) == 1
+    assert "no weights come with the package for space 'ofa-mobilenetv3-tiny:image_channels=3'" in said(capsys)
+    weights, _ = shipped_weights(TINY) or (tmp_path, "")
+    assert run(["export", "--subnet", str(subnet), "--weights", str(weights), "--out", str(tmp_path / "e")]) == 1
     assert "use weights of the subnet's space" in said(capsys)
 
 
@@ -283,7 +291,22 @@ def test_json_of_spaces_tells_the_golden_numbers(capsys: pytest.CaptureFixture[s
 @pytest.mark.slow
 def test_a_run_does_the_whole_job_skips_what_is_done_and_goes_on_after_a_kill(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "profiler", "run", "--space", TINY, "--device", "simulated", "--resolutions", "20", "--samples", "60", "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "profiler",
+        "run",
+        "--space",
+        TINY,
+        "--device",
+        "simulated",
+        "--resolutions",
+        "20",
+        "--samples",
+        "60",
+        "--out",
+        str(out),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     time.sleep(8)
     os.killpg(process.pid, signal.SIGKILL)
@@ -299,3 +322,43 @@ def test_a_run_does_the_whole_job_skips_what_is_done_and_goes_on_after_a_kill(tm
     assert (out / "stages.json").read_text() == stages
     assert (out / "report.html").stat().st_size > 10_000
     shutil.rmtree(out)
+
+
+def test_a_table_of_some_resolutions_is_searched_and_fitted_at_those(table: Path, ridge: Path, tmp_path: Path) -> None:
+    budget_ms = max(network.latency_ms for network in LatencyTable.open(table).networks())
+    arguments = ["--max-latency-ms", str(budget_ms), "--generations", "3", "--out", str(tmp_path / "subnet.json")]
+    assert run(["search", "--table", str(table), "--accuracy", str(ridge), *arguments]) == 0
+    assert json.loads((tmp_path / "subnet.json").read_text())["architecture"]["values"]["resolution"] == 20
+    assert run(["fit", "latency", "--table", str(table), "--out", str(tmp_path / "latency")]) == 0
+    assert run(["search", "--latency", str(tmp_path / "latency"), "--accuracy", str(ridge), *arguments]) == 0
+
+
+def test_more_rounds_add_to_a_finished_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "growing.lut"
+    assert run([*COLLECT, "--rounds", "1", "--out", str(out)]) == 0
+    before = visits_of(out)
+    capsys.readouterr()
+    assert run([*COLLECT, "--rounds", "2", "--out", str(out)]) == 0
+    assert "were there before" in said(capsys)
+    after = visits_of(out)
+    assert len(after) == 2 * len(before) and before.items() <= after.items()
+
+
+def test_a_missing_package_is_named_with_its_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [module for module in sys.modules if module.startswith(("supernets.networks", "supernets.training", "profiler.accuracy"))]:
+        monkeypatch.delitem(sys.modules, name)
+    assert run(["train", "--space", TINY, "--out", str(tmp_path / "t")]) == 1
+    assert "needs the package 'torch'" in (text := said(capsys)) and "elastic-latency[train]" in text
+
+
+@pytest.mark.torch
+def test_an_accuracy_measured_with_other_weights_is_not_carried_over(tmp_path: Path) -> None:
+    from profiler.subnet import read_subnet, record_of, write_subnet
+
+    subnet = tmp_path / "subnet.json"
+    record = record_of(search_space(TINY).restrict({"resolution": [20]}).smallest())
+    write_subnet(subnet, record.changed(measured_accuracy=0.99, measured_accuracy_images=5, weights_sha256="0" * 64))
+    sizes = ["--calibration-images", "64", "--check-images", "16", "--formats", "onnx"]
+    assert run(["export", "--subnet", str(subnet), "--out", str(tmp_path / "e"), *sizes]) == 0
+    assert read_subnet(tmp_path / "e" / "subnet.json").measured_accuracy is None

@@ -194,7 +194,7 @@ def test_trust_checks_tell_too_few_visits_from_enough(tmp_path: Path) -> None:
             store.add_visit(f"plan-{visit}", "alone", 0, [block.key], samples, (state, state), "worker")
         checks = trust_checks(store)
     failed = [check.text for check in checks if not check.passed]
-    assert failed == ["1 blocks measured alone: only 3 visits of some, expected 8; collect again with --preset full"]
+    assert failed == ["1 blocks measured alone: only 3 visits of some, expected 8; collect on with a larger --rounds"]
     assert any("two halves of the visits differ by 0.0% (median)" in check.text for check in checks if check.passed)
 
 

@@ -20,6 +20,7 @@ def command(
     cores: Cores = None,
     devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
     preset: Annotated[str, typer.Option("--preset", help="full, or quick for tiny spaces and first looks.")] = "full",
+    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Rounds of visits; more than before adds to a finished table.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +37,7 @@ def command(
     measured_space = space_to_measure(space, resolutions)
     agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
     with agent, progress_bar("measuring") as report:
-        result = collect_table(measured_space, agent, out, preset, seed, report)
+        result = collect_table(measured_space, agent, out, preset, seed, report, rounds)
     if as_json:
         print_json(result.to_dict())
         return

@@ -26,10 +26,9 @@ def command(
     """
     from profiler.cli.output import print_json, print_table, say
     from profiler.exporting import export_from_files
-    from profiler.shipped import weights_or_shipped
 
     wanted = tuple(filter(None, formats.split(",")))
-    record = export_from_files(subnet, weights_or_shipped(weights), images, out, wanted, calibration_images, check_images)
+    record = export_from_files(subnet, weights, images, out, wanted, calibration_images, check_images)
     if as_json:
         print_json(record.to_dict())
         return

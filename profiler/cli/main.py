@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -15,6 +16,12 @@ import typer
 
 COMMANDS = ("spaces", "devices", "collect", "table", "train", "sample", "fit", "predict", "search", "export", "verify", "report", "run")
 GROUPS = ("table", "fit")
+# Package → the extra of ours that brings it, for commands that cannot do without.
+EXTRAS = {
+    "torch": "train", "safetensors": "train", "PIL": "train", "onnx": "onnx", "onnxruntime": "onnx", "ai_edge_litert": "litert",
+    "sklearn": "predict", "xgboost": "xgboost", "matplotlib": "report", "jinja2": "report",
+}  # fmt: skip
+STOPPED = "stopped; collect, train, sample and run go on where they were when they are started again"
 
 app = typer.Typer(
     name="profiler",
@@ -49,7 +56,8 @@ for _name in COMMANDS:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the program and exit."""
+    """Run the program and exit; a request to terminate is treated like Ctrl-C, so that workers and temporary files go with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -59,7 +67,7 @@ def run(arguments: list[str]) -> int:
         result: Any = app(arguments, prog_name="profiler", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except KeyboardInterrupt:
-        return _say("stopped; the same command goes on where it was", 130)
+        return _say(STOPPED, 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -69,7 +77,7 @@ def run(arguments: list[str]) -> int:
 
 def _failure(error: Exception) -> int:
     if isinstance(error, typer.Abort):
-        return _say("stopped; the same command goes on where it was", 130)
+        return _say(STOPPED, 130)
     if hasattr(error, "show") and hasattr(error, "exit_code"):  # typed wrong: Typer's own classes know how to say it
         error.show()
         return int(error.exit_code)
@@ -81,6 +89,8 @@ def _failure(error: Exception) -> int:
 
 
 def _sentence(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and (package := (error.name or "").partition(".")[0]) in EXTRAS:
+        return f"this command needs the package {package!r}, which is not installed; install it with pip install 'elastic-latency[{EXTRAS[package]}]'"
     text = " ".join(str(error).split())
     expected = isinstance(error, (ValueError, LookupError, OSError, ImportError, RuntimeError)) and type(error) not in (KeyError, IndexError)
     if isinstance(error, OSError) and error.strerror and error.filename:

@@ -64,6 +64,7 @@ def command(
         ("MACs", f"{record.macs / 1e6:.2f} M"),
         ("parameters", f"{record.parameters / 1e6:.2f} M"),
         ("resolution", str(record.architecture["resolution"])),
+        ("resolutions searched", ", ".join(map(str, predictors.resolutions))),
         ("subnet file", str(out)),
     ]
     print_table("Best subnet within the budget", ("what", "value"), rows)

@@ -19,7 +19,10 @@ def command(
     cores: Cores = None,
     devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
     table: Annotated[Path | None, typer.Option("--table", help="Latency table of the same condition, to predict from.")] = None,
-    max_latency_ms: Annotated[float | None, typer.Option("--max-latency-ms", min=0, help="Budget; the subnet file's own by default.")] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option("--max-latency-ms", min=0, help="Budget; by default the subnet file's own, where this is the condition it was searched for."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure an exported subnet on a device and say whether it keeps its budget. Exit code 1 if it does not.
@@ -29,16 +32,19 @@ def command(
     from device_agents.devices import connect
     from profiler.cli.output import print_json, progress_bar
     from profiler.cli.tables import print_verifications
+    from profiler.measuring.session import condition_of
     from profiler.predicting import predicted_latency_ms
     from profiler.subnet import read_subnet
     from profiler.verifying import verify_subnet
 
     record = read_subnet(subnet)
-    budget = record.max_latency_ms if max_latency_ms is None else max_latency_ms
     with connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file) as agent:
-        predicted = predicted_latency_ms(record, agent.info(), table)
+        info = agent.info()
+        predicted = predicted_latency_ms(record, info, table)
+        own_budget = record.max_latency_ms if record.condition in (None, condition_of(info).to_dict()) else None
+        budget = own_budget if max_latency_ms is None else max_latency_ms
         with progress_bar("verifying") as report:
-            store = subnet.parent / f"verification-{agent.info().runtime}.lut"
+            store = subnet.parent / f"verification-{info.runtime}.lut"
             record = verify_subnet(record, subnet.parent, agent, store, predicted, budget, report, session=str(time.time_ns()))
     if as_json:
         print_json([{**v, "condition": dict(v["condition"])} for v in record.to_dict()["verifications"]])
