@@ -52,7 +52,8 @@ def sample_accuracies(
     """Measure `count` different random subnets on held-out images into the store (all subnets, where the space has no more).
 
     Which subnets, is decided by `space`, `count` and `seed` alone; their results by the protocol alone, bit for bit:
-    neither the number of workers nor interruptions change them.
+    neither the number of workers nor interruptions change them. Workers are fresh processes, so a script that calls this
+    does so under `if __name__ == "__main__":`.
 
     Raises:
         FileNotFoundError: there are no such weights.
