@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_agents.base import DeviceAgent
+from device_agents.base import DeviceAgent, DeviceError
 from device_agents.devices import connect, list_devices, transport_class
 from luts.accuracies import AccuracyProtocol
 from luts.table import LatencyTable
@@ -102,6 +102,9 @@ def _collect(run: Run, report: Report) -> str:
     for runtime in run.runtimes:
         with run.agent(runtime) as agent:
             result = collect_table(run.space, agent, run.table(runtime), run.settings.numbers.protocol, run.settings.seed, report)
+        if not result.summary.complete:
+            missing = f"{result.summary.pending_visits} visits of {run.table(runtime)} are still to make"
+            raise DeviceError(f"{missing}, as the device kept throttling; cool it and run the same command again")
         sentences.append(f"{result.blocks} blocks, {result.networks} networks on {runtime or 'the device'}")
     return "; ".join(sentences)
 

@@ -235,7 +235,7 @@ def test_the_numbers_of_the_chosen_subnet_are_shown_with_their_origin(full: str)
     measured, predicted, budget = data.subnet.measured_latency_ms, data.subnet.predicted_latency_ms, data.subnet.max_latency_ms
     assert f"takes {measured:.3f} ms on local, measured: its budget of {budget:.3f} ms is kept with 3.1 % to spare" in text
     assert f"Latency {measured:.3f} ms measured" in text and f"{predicted:.3f} ms predicted" in text
-    assert "84.12 % measured top-1 on 10,000 images" in text and "84.37 % predicted" in text
+    assert "84.12 % measured top-1 on 10,000 test images" in text and "84.37 % predicted" in text
     assert f"MACs {data.subnet.macs / 1e6:.2f} M counted" in text
     assert "✕ missed" in text and "✓ kept" in text
     for run in data.subnet.runs:

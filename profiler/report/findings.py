@@ -82,7 +82,7 @@ def tiles(data: ReportData) -> list[Tile]:
         note = f"{display.signed_percent(subnet.predicted_latency_ms / measured - 1)} off the {data.device_origin} value" if measured else ""
         found.append(Tile("Latency", display.with_ms(subnet.predicted_latency_ms), "predicted", note))
     if subnet.measured_accuracy is not None:
-        note = f"top-1 on {display.count(subnet.accuracy_images)} images" if subnet.accuracy_images else "top-1"
+        note = f"top-1 on {display.count(subnet.accuracy_images)} test images" if subnet.accuracy_images else "top-1"
         found.append(Tile("Accuracy", display.accuracy(subnet.measured_accuracy), "measured", note))
     if subnet.predicted_accuracy is not None:
         found.append(Tile("Accuracy", display.accuracy(subnet.predicted_accuracy), "predicted", "top-1"))
