@@ -28,6 +28,8 @@ test-slow: $(INSTALLED)
 # The benchmarks that need no files of their own; the others say in their first lines how they are called.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/search_speed.py
+	$(BIN)/python benchmarks/predictor_speed.py
+	$(BIN)/python benchmarks/kernel_cliff.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
