@@ -39,7 +39,8 @@ def test_all_three_are_fitted_on_calibration_networks_and_judged_on_held_out_one
     assert (quality.within_5_share, quality.calibration_count, quality.held_out_count) == (1.0, 12, 8)
     assert quality.repeatability_percent == pytest.approx(1.0)
     assert fitted["additive"].quality.bias_percent < -30
-    assert calibrated.quality.mape_percent < fitted["flops_line"].quality.mape_percent < fitted["additive"].quality.mape_percent
+    others = [fitted[name].quality.mape_percent for name in ("flops_line", "additive")]
+    assert 10 * calibrated.quality.mape_percent < min(others)
 
 
 def test_networks_of_other_spaces_roles_and_restrictions_are_left_out(table):
