@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agents.base import DeviceAgent
-from luts.store import MeasurementStore
+from luts.store import MeasurementStore, StoreError
 from luts.table import LatencyTable
 from profiler.measuring.collect import CollectSummary, collect
 from profiler.measuring.plan import make_plan
@@ -82,6 +82,8 @@ def collect_table(
     plan = make_plan(space, settings if rounds is None else replace(settings, rounds=rounds), seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     with MeasurementStore(out) as store:
+        if store.accuracies():
+            raise StoreError(f"{out} holds sampled accuracies; collect latencies into a file of their own")
         try:
             summary = collect(space, agent, store, plan, lambda done, total: report(done, total, ""))
         finally:

@@ -57,6 +57,8 @@ def fit_accuracy(
     Raises:
         StoreError: the file holds no accuracies of the protocol; or, where none is given, of none or several.
     """
+    if not names:
+        raise ValueError(f"no accuracy predictor was named; known: {', '.join(accuracy_predictors.names())}")
     space_name, sampled = sampled_accuracies(samples, protocol)
     started: list[str] = []
 

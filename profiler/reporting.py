@@ -74,6 +74,8 @@ def report_data(files: ReportFiles) -> report.ReportData:
     """
     table = LatencyTable.open(files.table)
     record = None if files.subnet is None else read_subnet(files.subnet)
+    if record is not None and table.space is not None and table.space.partition(":")[0] != record.architecture.space.partition(":")[0]:
+        raise StoreError(f"the subnet is of space {record.architecture.space!r}, {files.table} of {table.space!r}; use a table of the subnet's space")
     if record is not None:
         _refuse_other_conditions(record, table)
     found = None if files.search is None else read_json(files.search)

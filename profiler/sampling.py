@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luts.store import MeasurementStore
+from luts.store import MeasurementStore, StoreError
 from profiler.collecting import narrowed
 from supernets.space import Architecture
 from supernets.spaces import space as search_space
@@ -66,6 +66,8 @@ def sample_into(
     data = open_images(images)
     out.parent.mkdir(parents=True, exist_ok=True)
     with MeasurementStore(out) as store:
+        if store.condition() is not None:
+            raise StoreError(f"{out} is a latency table; sample accuracies into a file of their own")
         try:
             summary = sample_accuracies(
                 space,

@@ -201,6 +201,9 @@ def remeasured(
     record: SubnetRecord, device: str, store: Path, report: Callable[[int, int, str], None], session: str, devices_file: Path | None = None
 ) -> SubnetRecord:
     """Return the record with its best finalist that keeps the budget on a device set up as the prediction's condition says."""
+    own = (record.condition or {}).get("device", device)
+    if own != device:
+        raise StoreError(f"the latencies were predicted for device {own!r}, not for {device!r}; give --device {own}, or a table of {device!r}")
     with connected(device, record.condition or {}, devices_file) as agent:
         return best_kept(with_measured_latencies(record, agent, store, report, session))
 

@@ -28,6 +28,7 @@ def command(
 
     Killed, the same command goes on where it was; finished, it does nothing.
 
+    \b
     Example: profiler collect --device local --space ofa-mobilenetv3-w1.2 --resolutions 128:224:4 --runtime onnxruntime --out cpu.lut
     """
     from device_agents.devices import connect

@@ -18,6 +18,7 @@ def command(
 ) -> None:
     """List the devices that can be measured, or connect to one and show what it is.
 
+    \b
     Example: profiler devices --check local
     """
     from device_agents.devices import connect, list_devices

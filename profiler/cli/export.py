@@ -22,6 +22,7 @@ def command(
 ) -> None:
     """Cut a subnet out of a supernet and write it as ONNX and TFLite, checked against the supernet on real images.
 
+    \b
     Example: profiler export --subnet subnet.json --weights supernet.safetensors --out exported/
     """
     from profiler.cli.output import print_json, print_table, say

@@ -22,6 +22,7 @@ def latency(
 ) -> None:
     """Fit the latency predictors on a table's networks, judge them on others, save the calibrated one.
 
+    \b
     Example: profiler fit latency --table cpu.lut --out latency/
     """
     from profiler.cli.output import print_json
@@ -45,6 +46,7 @@ def accuracy(
 ) -> None:
     """Fit accuracy predictors on sampled subnets and judge each on subnets it has not seen.
 
+    \b
     Example: profiler fit accuracy --samples accuracies.db --out predictors/
     """
     from profiler.cli.output import print_json, progress_bar

@@ -19,6 +19,7 @@ def command(
 ) -> None:
     """Say what an architecture costs: MACs, parameters, predicted latency and accuracy. Measures nothing.
 
+    \b
     Example: profiler predict --subnet subnet.json --table cpu.lut --accuracy predictor/
     """
     from dataclasses import asdict

@@ -19,6 +19,7 @@ def command(
 ) -> None:
     """Write one HTML page: MACs against measured latency, predictions, the chosen subnet, trust checks. Works offline.
 
+    \b
     Example: profiler report --table cpu.lut --subnet exported/subnet.json --out report.html
     """
     from profiler.cli.output import say

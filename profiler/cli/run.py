@@ -43,6 +43,7 @@ def command(
 
     Finished stages are skipped; killed, the same command goes on where it was.
 
+    \b
     Example: profiler run --space ofa-mobilenetv3-tiny --device local --preset demo --out runs/demo
     """
     from profiler.cli.tables import print_accuracy_qualities, print_run, print_verifications

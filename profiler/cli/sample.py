@@ -24,6 +24,7 @@ def command(
 ) -> None:
     """Measure the accuracies of randomly sampled subnets of a trained supernet; killed, the same command goes on.
 
+    \b
     Example: profiler sample --weights trained/supernet.safetensors --images fashion-mnist-subset --count 16000 --out accuracies.db
     """
     from profiler.cli.output import print_json, progress_bar, say

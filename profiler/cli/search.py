@@ -34,6 +34,7 @@ def command(
 ) -> None:
     """Find the subnet of the highest predicted accuracy within a latency budget. Needs no torch.
 
+    \b
     Example: profiler search --table cpu.lut --accuracy predictor/ --max-latency-ms 12 --out subnet.json
     """
     from profiler.cli.output import print_json, print_table, progress_bar

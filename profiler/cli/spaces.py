@@ -14,6 +14,7 @@ def command(
 ) -> None:
     """List the search spaces: how many networks, which resolutions, how many blocks to measure.
 
+    \b
     Example: profiler spaces ofa-mobilenetv3-w1.2
     """
     from profiler.cli.output import print_json, print_table

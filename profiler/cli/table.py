@@ -24,11 +24,12 @@ def _group() -> None:
 def show(
     table: Annotated[Path, typer.Argument(help="Latency table (.lut) of `profiler collect`.")],
     mode: Annotated[str, typer.Option("--mode", help="chain (as inside a network) or alone.")] = "chain",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Blocks to show, slowest first.")] = 20,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Blocks to show, slowest first; by default 20, and all as JSON.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a table's condition and its slowest blocks, each with MACs beside measured latency.
 
+    \b
     Example: profiler table show cpu.lut --limit 10
     """
     from luts.table import LatencyTable
@@ -37,16 +38,17 @@ def show(
 
     opened = LatencyTable.open(table, mode)
     entries = sorted(opened.entries.values(), key=lambda entry: -entry.latency_ms)
+    shown = entries[: limit or (len(entries) if as_json else 20)]
     if as_json:
         rows = [{"key": e.block.key, "latency_ms": e.latency_ms, "origin": e.origin, "relative_spread": e.relative_spread, "visits": e.visits,
-                 "samples": e.samples, "macs": block_macs(e.block)} for e in entries]  # fmt: skip
+                 "samples": e.samples, "macs": block_macs(e.block)} for e in shown]  # fmt: skip
         print_json({"condition": opened.condition.to_dict(), "mode": mode, "space": opened.space, "entries": rows})
         return
     print_table(f"Condition of {table}", ("what", "value"), [(key, _shown(value)) for key, value in opened.condition.to_dict().items()])
     print_table(
-        f"Slowest {min(limit, len(entries))} of {len(entries)} blocks ({mode})",
+        f"Slowest {len(shown)} of {len(entries)} blocks ({mode})",
         ("block", "ms", "± %", "origin", "visits", "MMACs", "ns a kMAC"),
-        [_row(entry, block_macs(entry.block)) for entry in entries[:limit]],
+        [_row(entry, block_macs(entry.block)) for entry in shown],
     )
 
 

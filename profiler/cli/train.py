@@ -26,6 +26,7 @@ def command(
 ) -> None:
     """Train a space's supernet by progressive shrinking; killed, the same command goes on where it was.
 
+    \b
     Example: profiler train --space ofa-mobilenetv3-tiny --images fashion-mnist-subset --recipe small --out trained/
     """
     from profiler.cli.output import print_json, progress_bar, say

@@ -27,6 +27,7 @@ def command(
 ) -> None:
     """Measure an exported subnet on a device and say whether it keeps its budget. Exit code 1 if it does not.
 
+    \b
     Example: profiler verify --subnet exported/subnet.json --device local --runtime onnxruntime
     """
     from device_agents.devices import connect
@@ -47,7 +48,8 @@ def command(
             store = subnet.parent / f"verification-{info.runtime}.lut"
             record = verify_subnet(record, subnet.parent, agent, store, predicted, budget, report, session=str(time.time_ns()))
     if as_json:
-        print_json([{**v, "condition": dict(v["condition"])} for v in record.to_dict()["verifications"]])
+        verdicts = [verification.kept for verification in record.verifications]
+        print_json([{**v, "kept": kept} for v, kept in zip(record.to_dict()["verifications"], verdicts, strict=True)])
     else:
         print_verifications(record.verifications)
     if record.verifications[-1].kept is False:
