@@ -1,7 +1,7 @@
 """The sampled-accuracy data set: how accurate the children of a supernet are, each with its norms calibrated, kept in a store.
 
 Every accuracy belongs to a protocol: weights, images, how many, precision. What a store holds under the same protocol is
-never measured again; so a killed measurement goes on where it was, and a larger count extends a smaller one.
+never measured again; so a killed measurement goes on where it was, and a larger sample extends a smaller one.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def sample_accuracies(
 ) -> AccuracySummary:  # fmt: skip
     """Measure `count` different random subnets on held-out images into the store (all subnets, where the space has no more).
 
-    Which subnets, is decided by `space`, `count` and `seed` alone; their results by the protocol alone, bit for bit:
-    neither the number of workers nor interruptions change them. Workers are fresh processes, so a script that calls this
-    does so under `if __name__ == "__main__":`.
+    Which subnets, is decided by `space`, `count` and `seed` alone; their results by the protocol alone, bit for bit: neither the number of
+    workers nor interruptions change them. Workers are fresh processes, so a script that calls this does so under
+    `if __name__ == "__main__":`.
 
     Raises:
         FileNotFoundError: there are no such weights.

@@ -283,7 +283,6 @@ def test_environment_of_workers_is_theirs_alone(monkeypatch):
 
 SCRIPT = """
 import sys
-import numpy as np
 from test_profiler_accuracy import FEW, SPACE, image_data
 from luts.store import MeasurementStore
 from profiler.accuracy import sample_accuracies
@@ -292,36 +291,42 @@ from supernets import spaces
 if __name__ == "__main__":
     space = spaces.space(SPACE).restrict({"resolution": [20, 24]})
     with MeasurementStore(sys.argv[2]) as store:
-        sample_accuracies(space, sys.argv[1], image_data(), store, 300, seed=3, workers=2, **FEW)
+        progress = lambda done, total: print(done, flush=True)
+        sample_accuracies(space, sys.argv[1], image_data(), store, int(sys.argv[3]), seed=3, workers=2, progress=progress, **FEW)
 """
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_same_call_goes_on_and_ends_with_the_same_bits(space, weights, tmp_path):
+@pytest.mark.timeout(1800)
+def test_killed_at_any_moment_the_same_call_goes_on_and_ends_with_the_same_bits(weights, tmp_path):
     tests = Path(__file__).parent
     script = tmp_path / "sample.py"
     script.write_text(SCRIPT)
-    call = [sys.executable, str(script), str(weights)]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
 
-    def seconds(path):
-        start = time.monotonic()
-        subprocess.run([*call, str(path)], env=variables, check=True)
-        return time.monotonic() - start
+    def begun(path, count):
+        """Return a process that has begun to measure."""
+        process = subprocess.Popen([sys.executable, str(script), str(weights), str(path), str(count)], env=variables, stdout=subprocess.PIPE)
+        assert process.stdout.readline()
+        return process
 
-    whole_s = seconds(tmp_path / "whole.db")
+    with begun(tmp_path / "whole.db", 400) as process:
+        start = time.monotonic()
+        process.stdout.read()
+        whole_s = time.monotonic() - start
     moments = random.Random(0)
-    sizes = [0]
-    for _ in range(20):
-        process = subprocess.Popen([*call, str(tmp_path / "killed.db")], env=variables)
-        time.sleep(moments.uniform(0, whole_s))
-        process.kill()
-        process.wait()
-        if (tmp_path / "killed.db").exists():
-            with MeasurementStore(tmp_path / "killed.db") as store:
-                sizes.append(len(store.accuracies()))
+    sizes = []
+    for attempt in range(20):
+        with begun(tmp_path / "killed.db", 20 * (attempt + 1)) as process:
+            time.sleep(moments.uniform(0, whole_s))
+            process.kill()
+        with MeasurementStore(tmp_path / "killed.db") as store:
+            sizes.append(len(store.accuracies()))
     assert sizes == sorted(sizes), "nothing that was stored is lost"
-    seconds(tmp_path / "killed.db")
+    assert sizes[-1] > 0
+    with begun(tmp_path / "killed.db", 400) as process:
+        process.stdout.read()
     with MeasurementStore(tmp_path / "whole.db", read_only=True) as whole, MeasurementStore(tmp_path / "killed.db", read_only=True) as killed:
+        assert len(contents(whole)) == len(whole.accuracies()) == 400
+        assert len(killed.accuracies()) == 400
         assert contents(killed) == contents(whole)
-        assert len(contents(whole)) == 300
