@@ -160,6 +160,8 @@ def _header(path: Path) -> bytes:
 def _check_path(path: Path, read_only: bool) -> None:
     if path.is_dir():
         raise StoreError(f"{path} is a folder; expected a file of measurements")
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path} is no regular file; expected a file of measurements")
     if not path.exists():
         if read_only:
             raise FileNotFoundError(f"there is no file {path}; expected measurements, as `profiler collect` writes them")

@@ -14,7 +14,7 @@ from predictors.latency.judging import fit_and_judge
 from predictors.quality import AccuracyQuality
 from profiler.collecting import collect_table, space_to_measure
 from profiler.files import sha256_of, write_json
-from profiler.fitting import accuracy_qualities, best_accuracy, fit_accuracy, fit_latency
+from profiler.fitting import accuracy_qualities, best_accuracy, fit_accuracy, fit_latency, sampled_accuracies
 from profiler.pipeline import STAGES, Display, RunSettings, StageLog, digest
 from profiler.searching import NoneKeptError, Predictors, best_kept, demoted, finalists_of, search_subnet, with_measured_latencies
 from profiler.shipped import shipped_weights
@@ -175,7 +175,8 @@ def _sample(run: Run, report: Report) -> str:
 def _fit(run: Run, report: Report) -> str:
     protocol = None if run.protocol is None else run.protocol.to_dict()
     tables = [sha256_of(run.table(runtime)) for runtime in run.runtimes]
-    inputs = digest(run.space.name, sha256_of(run.folder / "accuracies.db"), protocol, tables, run.settings.seed)
+    _, sampled = sampled_accuracies(run.folder / "accuracies.db", run.protocol)
+    inputs = digest(run.space.name, sampled.population.tolist(), sampled.accuracies.tolist(), protocol, tables, run.settings.seed)
     folder = run.folder / "predictors"
     if not run.log.finished("fit", inputs, folder):
         run.log.begin("fit")

@@ -42,6 +42,10 @@ class ExportedModel:
     relative_difference: float
     same_top1: float
 
+    def __post_init__(self) -> None:
+        if not self.file or Path(self.file).name != self.file:
+            raise SubnetFileError(f"model file {self.file!r} is not a name in the subnet file's own folder; export the subnet again")
+
 
 @dataclass(frozen=True)
 class Verification:

@@ -232,3 +232,11 @@ def test_networks_are_measured_over_seconds_whatever_their_size() -> None:
     small, large = visits("ofa-mobilenetv3-tiny"), visits("ofa-mobilenetv3-w1.2")
     assert small > 10 * large >= 10 * FEWEST_VISITS
     assert small > visits("ofa-mobilenetv3-tiny", copies=10) >= FEWEST_VISITS
+
+
+def test_a_model_outside_the_subnet_files_folder_is_refused() -> None:
+    from profiler.subnet import ExportedModel, SubnetFileError
+
+    for name in ("../../etc/passwd", "/etc/passwd", ""):
+        with pytest.raises(SubnetFileError, match="is not a name in the subnet file's own folder"):
+            ExportedModel("onnx", name, "0" * 64, 5, 8, 1e-7, 1.0)

@@ -65,6 +65,8 @@ def run(arguments: list[str]) -> int:
     """Run the program and return its exit code."""
     try:
         result: Any = app(arguments, prog_name="profiler", standalone_mode=False)
+        if result == 130:  # newer Typer turns Ctrl-C into this code without a word
+            return _say(STOPPED, 130)
         return result if isinstance(result, int) else 0
     except KeyboardInterrupt:
         return _say(STOPPED, 130)
