@@ -18,7 +18,6 @@ FORMATS = {"onnx": "supernets.export.onnx_graph:onnx_model", "tflite": "supernet
 RUNTIME_OF = {"onnx": "onnxruntime", "tflite": "litert"}
 # Norms are folded and runtimes sum in another order: differences of float32 rounding, never more.
 TOLERANCE = 1e-4
-CALIBRATION_BATCH = 256  # as in sampling accuracies, so that an exported subnet is the one that was measured
 Array = np.ndarray[Any, Any]
 ModelMaker = Callable[[Sequence[BlockSpec], dict[str, Array]], bytes]
 
@@ -95,12 +94,13 @@ def cut(record: SubnetRecord, supernet: Any, data: Any, calibration_images: int)
     """
     from supernets.export.subnet import cut_subnet
     from supernets.training.images import input_batches
+    from supernets.training.validation import BATCH_SIZE  # as in sampling accuracies: the exported subnet is the one that was measured
 
     if supernet.space.name != record.architecture.space:
         raise ValueError(
             f"the weights are of space {supernet.space.name!r}, the subnet of {record.architecture.space!r}; use weights of the subnet's space"
         )
-    batches = input_batches(data.calibration_images(calibration_images), record.architecture["resolution"], CALIBRATION_BATCH)
+    batches = input_batches(data.calibration_images(calibration_images), record.architecture["resolution"], BATCH_SIZE)
     return cut_subnet(supernet, record.architecture, batches)
 
 
