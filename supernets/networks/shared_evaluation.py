@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supernets.blocks import Convolution
-from supernets.networks.functional import BN_EPS, Norm, Tensors, TorchOperations, fold, no_norm
+from supernets.networks.calibration import NormStatistics
+from supernets.networks.functional import Norm, Tensors, TorchOperations, fold, no_norm
 from supernets.networks.prefix_tree import Path, Step, branch_depths, in_tree_order, path, shared_steps
 from supernets.networks.slicing import child_tensors
 from supernets.space import Architecture, SearchSpace
@@ -108,7 +109,7 @@ class SharedEvaluation:
         """Return the logits, and the activations at the depths to keep, of a path whose first `start` steps are behind `begin`."""
         found = {depth: _Activations() for depth in keep}
         slices = {name: tensor for step in path[start:] for name, tensor in self._slice(step).items()}
-        statistics = _Statistics()
+        statistics = NormStatistics()
         calibrated = max([start, *keep, *(depth for depth, (_, block) in enumerate(path, 1) if any(c.norm for c in block.convolutions()))])
         operations = _InPlaceOperations(slices, statistics.norm)
         for batch in begin.calibration:
@@ -140,26 +141,6 @@ def _run(path: Path, start: int, x: Tensor, operations: TorchOperations, keep: M
         if depth in keep:
             keep[depth].append(x)
     return x
-
-
-class _Statistics:
-    """Norm statistics of batches, each normalised with its own, averaged by batch size: the rule of `calibration.calibrate`."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-
-    def norm(self, x_NCHW: Tensor, name: str, tensors: Tensors) -> Tensor:
-        """Normalise a batch with its own statistics, and note them."""
-        y, mean, inverse_std = torch.native_batch_norm(
-            x_NCHW, tensors[f"{name}.bn.weight"], tensors[f"{name}.bn.bias"], None, None, True, 0.0, BN_EPS
-        )
-        for key, value in ((f"{name}.bn.running_mean", mean), (f"{name}.bn.running_var", inverse_std.double().pow(-2) - BN_EPS)):
-            self._sums[key] = self._sums.get(key, torch.zeros((), dtype=torch.float64)) + value.double() * len(x_NCHW)
-        return y
-
-    def averages(self, images: int) -> dict[str, Tensor]:
-        """Return the averages over this many images."""
-        return {key: (value / images).float() for key, value in self._sums.items()}
 
 
 class _InPlaceOperations(TorchOperations):
