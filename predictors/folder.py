@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from supernets import spaces
+from supernets.atomic_file import write_whole
 from supernets.space import Choice, SearchSpace
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -49,12 +49,11 @@ class Description:
 def write(folder: str | Path, description: Description, files: Mapping[str, bytes]) -> None:
     """Write a predictor into a folder, made if needed; an older one there is replaced."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        _replace(folder / name, content)
+        write_whole(folder / name, content)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     text = json.dumps({**asdict(description), "files": digests}, indent=1, allow_nan=False, default=_plain)
-    _replace(folder / DESCRIPTION_FILE, text.encode() + b"\n")
+    write_whole(folder / DESCRIPTION_FILE, text.encode() + b"\n")
 
 
 def _plain(value: Any) -> Any:
@@ -62,16 +61,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     raise TypeError(f"{value!r} cannot be saved in {DESCRIPTION_FILE}; expected numbers, texts, or lists of them")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write the whole file or leave the old one: a reader never sees half of it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read(folder: str | Path, family: str) -> Description:

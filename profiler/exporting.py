@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from profiler.files import sha256_of, write_bytes
+from profiler.files import sha256_of
 from profiler.shipped import weights_or_shipped
 from profiler.subnet import ExportedModel, SubnetRecord, read_subnet, write_subnet
+from supernets.atomic_file import write_whole
 from supernets.blocks import BlockSpec
 
 FORMATS = {"onnx": "supernets.export.onnx_graph:onnx_model", "tflite": "supernets.export.tflite_graph:tflite_model"}
@@ -53,7 +54,7 @@ def export_subnet(
     contents = {name: _maker(name)(subnet.blocks, weights) for name in formats}
     models = [_checked(name, content, reference, run_model(name, content, check_images_NCHW)) for name, content in contents.items()]
     for model in models:
-        write_bytes(folder / model.file, contents[model.format])
+        write_whole(folder / model.file, contents[model.format])
     record = record.changed(models=tuple(models), verifications=())
     write_subnet(folder / "subnet.json", record)
     return record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from luts.accuracies import AccuracyProtocol
 from luts.condition import Condition
 from luts.store import MeasurementStore, StoreError
 from luts.table import LatencyTable
-from profiler.files import FileKindError, write_bytes
+from profiler.files import FileKindError
 from profiler.fitting import sampled_accuracies
 from profiler.pipeline import RunSettings, StageLog, digest
 from profiler.reporting import _refuse_other_conditions, _subnet
@@ -196,20 +195,6 @@ def test_trust_checks_tell_too_few_visits_from_enough(tmp_path: Path) -> None:
     failed = [check.text for check in checks if not check.passed]
     assert failed == ["1 blocks measured alone: only 3 visits of some, expected 8; collect on with a larger --rounds"]
     assert any("two halves of the visits differ by 0.0% (median)" in check.text for check in checks if check.passed)
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "subnet.json"
-    write_bytes(path, b"old")
-
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_bytes(path, json.dumps({"new": True}).encode())
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_finalist_that_missed_its_verification_gives_way_to_the_next_one() -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profiler.files import write_bytes
 from profiler.report import display, figures, findings
 from profiler.report.data import ReportData
+from supernets.atomic_file import write_whole
 
 # Section -> its heading, and the command that fills it.
 SECTIONS = {
@@ -37,8 +37,9 @@ def write_report(data: ReportData, path: Path) -> Path:
     Raises:
         ImportError: jinja2 or matplotlib is not installed.
         ValueError: `commands` names a section that is none.
+        OSError: it cannot be written.
     """
-    write_bytes(Path(path), report_html(data).encode("utf-8"))
+    write_whole(path, report_html(data).encode("utf-8"))
     return Path(path)
 
 

@@ -7,7 +7,6 @@ this file's; the rest is what the writer adds (seed, recipe, data, command …).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from supernets import spaces
+from supernets.atomic_file import write_whole
 from supernets.networks.supernet import Supernet
 
 KIND = "elastic-latency supernet"
@@ -70,20 +70,14 @@ def supernet_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and metadata (with its `kind`) as safetensors: into a temporary file, flushed to disk, then renamed."""
+    """Write tensors and metadata (with its `kind`) as safetensors.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     save = _safetensors().torch.save
-    path = Path(path)
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {HEADER_KEY: json.dumps(metadata, sort_keys=True)})
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, data)
 
 
 def read_metadata(path: str | Path, kind: str) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from supernets.atomic_file import replacing
+
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]  # train_images, train_labels, test_images, test_labels, maybe validation_*
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
 IDX_FILES = {
@@ -77,10 +79,8 @@ def read_npz(path: Path) -> tuple[Arrays, tuple[str, ...]]:
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], class_names: tuple[str, ...] = ()) -> None:
     """Write what `read_npz` reads, compressed, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         np.savez_compressed(file, class_names=np.array(class_names, dtype=str), **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
 
 
 def read_image_folder(folder: Path, side: int | None = None, channels: int | None = None) -> tuple[Arrays, tuple[str, ...]]:

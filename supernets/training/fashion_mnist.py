@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from supernets.atomic_file import write_whole
+
 FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
 CLASS_NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion"
@@ -47,6 +49,4 @@ def download(folder: Path, read: Callable[[str], bytes] = read_url) -> None:
         found = hashlib.sha256(gzip.decompress(data)).hexdigest()
         if found != expected:
             raise ValueError(f"{URL}/{name}.gz holds data of SHA-256 {found}; expected {expected}, so it is not used")
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_whole(path, data)
