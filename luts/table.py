@@ -22,7 +22,7 @@ __all__ = [
 
 # chain: run between its neighbours of a network, with the caches as a network leaves them; alone: run again and again.
 MODES = ("chain", "alone")
-ORIGINS = ("measured", "interpolated", "predicted", "simulated")
+ORIGINS = ("measured", "interpolated", "predicted", "simulated", "imported")  # imported: of others' tables, which do not say
 NAMED_BLOCKS = 3  # how many missing blocks an error names
 
 
@@ -42,7 +42,7 @@ class Entry:
     """A block's latency: where the figure comes from, its relative standard error (None if unknown), and what it rests on.
 
     Raises:
-        ValueError: an unknown origin, or a latency that is not positive.
+        ValueError: an unknown origin, or a latency that is not positive and finite.
     """
 
     block: BlockSpec
@@ -55,7 +55,7 @@ class Entry:
     def __post_init__(self) -> None:
         if self.origin not in ORIGINS:
             raise ValueError(f"origin of block {self.block.key} is {self.origin!r}; expected one of {', '.join(ORIGINS)}")
-        if not self.latency_ms > 0:
+        if not 0 < self.latency_ms < np.inf:
             raise ValueError(f"latency_ms of block {self.block.key} is {self.latency_ms}; expected more than 0")
 
 
@@ -151,6 +151,20 @@ class LatencyTable:
     def networks(self, role: str | None = None) -> list[NetworkMeasurement]:
         """Return the whole networks measured under the same condition: of one role, or all."""
         return [network for network in self._networks if role in (None, network.role)]
+
+    def to_pandas(self) -> Any:
+        """Return the entries as a pandas DataFrame, one row a block, each with the condition: the columns of the CSV format.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        from luts.formats.rows import COLUMNS, rows
+
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("data frames need the package 'pandas'; install it with pip install 'elastic-latency[tables]'") from error
+        return pandas.DataFrame(rows(self), columns=COLUMNS)
 
     def _missing_error(self, missing: Sequence[BlockSpec], of: int) -> MissingBlockError:
         first = ", ".join(block.key for block in missing[:NAMED_BLOCKS])
