@@ -60,7 +60,7 @@ class DeviceState:
     load_1m: float | None = None
     frequency_khz: int | None = None  # the slowest of the cores in use
     temperature_c: float | None = None  # the hottest zone that belongs to the processor
-    throttled: bool | None = None  # now or since the reading before: too hot, under-powered, or its clock capped below its maximum
+    throttled: bool | None = None  # now or since the reading before: too hot, under-powered, or its clock capped since the session began
     memory_available_kb: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class DeviceInfo:
     """The device, its runtime, and how the runtime is set up; measurements of different ones are never mixed.
 
     `runtime`, its version and `delegate` are what the worker found in use, `cores` what the kernel confirmed (empty: not
-    pinned). `extra` holds what else may explain a difference, and decides nothing.
+    pinned). `extra` holds what else may explain a difference, the preflight among it, and decides nothing.
     """
 
     device: str
@@ -120,7 +120,8 @@ class DeviceInfo:
 class VisitPlan:
     """One visit: `models` run one after another, `cycles` times round after `warmup_cycles` untimed rounds.
 
-    Several models are a chain, each meeting the caches as the one before it left them; a single one runs alone.
+    Several models are a chain, each meeting the caches as the one before it left them; a single one runs alone, repeated
+    inside each timed call until a call takes `min_call_ns`.
 
     Raises:
         ValueError: an empty id, no models, or a number of cycles out of range.
@@ -130,6 +131,7 @@ class VisitPlan:
     models: tuple[str, ...]
     cycles: int
     warmup_cycles: int = 0
+    min_call_ns: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", tuple(self.models))
@@ -137,16 +139,18 @@ class VisitPlan:
             raise ValueError(f"visit plan {self.id!r} has the models {self.models}; expected an id and at least one model")
         if self.cycles < 1 or self.warmup_cycles < 0:
             raise ValueError(f"visit plan {self.id!r} has cycles {self.cycles}, warmup_cycles {self.warmup_cycles}; expected at least 1 and 0")
+        if self.min_call_ns < 0 or (self.min_call_ns and len(self.models) > 1):
+            raise ValueError(f"visit plan {self.id!r} has min_call_ns {self.min_call_ns} for {len(self.models)} models; a chain is not repeated")
 
 
 @dataclass(frozen=True, eq=False)
 class Visit:
     """What a visit brought back: `samples_ns` (n_models, cycles), all positive, rows in the order of the plan's models.
 
-    `worker` tells worker processes apart.
+    Each sample is one timed call, in which the model ran `repeats` times. `worker` tells worker processes apart.
 
     Raises:
-        ValueError: samples that are not a table of positive 64-bit integers.
+        ValueError: samples that are not a table of positive 64-bit integers, or repeats under 1.
     """
 
     plan_id: str
@@ -154,9 +158,12 @@ class Visit:
     state_before: DeviceState
     state_after: DeviceState
     worker: str
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         samples = self.samples_ns
+        if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:
+            raise ValueError(f"repeats of visit {self.plan_id!r} is {self.repeats!r}; expected a whole number of at least 1")
         if samples.dtype != np.int64 or samples.ndim != 2 or not samples.size or samples.min() <= 0:
             raise ValueError(f"samples of visit {self.plan_id!r} are {samples.dtype} {samples.shape}; expected positive int64 (n_models, cycles)")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ import numpy as np
 from device_agents import archive
 from device_agents.base import DeviceAgent, DeviceInfo, Visit, VisitPlan, models_of_plans
 from device_agents.on_device.runtimes import runtime_class
+from device_agents.private_folder import private_folder
 from device_agents.worker_client import WorkerClient
 from device_agents.worker_process import WorkerProcess
 
@@ -48,13 +49,16 @@ class LocalAgent(DeviceAgent):
         self.timeout_s = timeout_s
         self._archive = archive.pack() if worker_archive is None else worker_archive
         self._info: DeviceInfo | None = None
+        self._clock_limits_khz: Sequence[int | None] | None = None  # when the session began
         self._processes: set[WorkerProcess] = set()
 
     def info(self) -> DeviceInfo:
-        """Return what a worker says of this machine; asked once."""
+        """Return what a worker says of this machine; asked once, with its preflight in `extra`."""
         if self._info is None:
             with self._worker() as (worker, _):
-                self._info = worker.info
+                preflight = worker.preflight()
+                self._info = replace(worker.info, extra={**worker.info.extra, "preflight": preflight})
+                self._clock_limits_khz = preflight["clock_limits_khz"]
         return self._info
 
     def measure(self, models: Mapping[str, bytes], plans: Sequence[VisitPlan]) -> Iterator[Visit]:
@@ -89,8 +93,7 @@ class LocalAgent(DeviceAgent):
     @contextlib.contextmanager
     def _worker(self) -> Iterator[tuple[WorkerClient, Path]]:
         """Give a fresh worker and its private folder; both are gone afterwards, however it ends."""
-        with tempfile.TemporaryDirectory(prefix="elastic-latency-") as name, contextlib.ExitStack() as stack:
-            folder = Path(name)
+        with private_folder() as folder, contextlib.ExitStack() as stack:
             program = folder / "worker.pyz"
             program.write_bytes(self._archive)
             process = WorkerProcess([self.python, "-I", str(program)], self.device)
@@ -98,7 +101,7 @@ class LocalAgent(DeviceAgent):
             stack.callback(self._processes.discard, process)
             stack.callback(process.close)
             worker = WorkerClient(process, self.device, runtime=self.runtime, threads=self.threads, cores=self.cores, batch=self.batch,
-                                  precision=self.precision, timeout_s=self.timeout_s)  # fmt: skip
+                                  precision=self.precision, timeout_s=self.timeout_s, clock_limits_khz=self._clock_limits_khz)  # fmt: skip
             yield worker, folder
             process.quit()
 

@@ -25,12 +25,15 @@ class WorkerClient:
     """
 
     def __init__(self, process: WorkerProcess, device: str, *, runtime: str, threads: int, cores: Sequence[int], batch: int, precision: str,
-                 timeout_s: float) -> None:  # fmt: skip
+                 timeout_s: float, clock_limits_khz: Sequence[int | None] | None = None) -> None:  # fmt: skip
         self._process = process
         self._device = device
         self._batch = batch
         self._timeout_s = timeout_s
-        hello = {"request": "hello", "protocol": wire.PROTOCOL_VERSION, "runtime": runtime, "threads": threads, "cores": list(cores)}
+        hello = {
+            "request": "hello", "protocol": wire.PROTOCOL_VERSION, "runtime": runtime, "threads": threads, "cores": list(cores),
+            "clock_limits_khz": clock_limits_khz,
+        }  # fmt: skip
         reply = self._ask(hello, max(START_TIMEOUT_S, timeout_s), "starting")
         try:
             self.name = f"{reply['pid']}-{reply['unix_time_ns']}"
@@ -41,6 +44,11 @@ class WorkerClient:
             )  # fmt: skip
         except (KeyError, TypeError) as error:
             raise self._process.failed(f"introduced itself without {error}") from None
+
+    def preflight(self) -> dict[str, Any]:
+        """Return what may explain a session's figures: see `on_device.preflight`."""
+        reply = self._ask({"request": "preflight"}, self._timeout_s, "reading the preflight")
+        return {name: value for name, value in reply.items() if name != "reply"}
 
     def load(self, model: str, path: str) -> None:
         """Load the model file at this path of the device under this name.
@@ -58,14 +66,17 @@ class WorkerClient:
 
     def run(self, plan: VisitPlan) -> Visit:
         """Return the visit of this plan."""
-        request = {"request": "run", "id": plan.id, "models": list(plan.models), "cycles": plan.cycles, "warmup_cycles": plan.warmup_cycles}
+        request = {
+            "request": "run", "id": plan.id, "models": list(plan.models), "cycles": plan.cycles, "warmup_cycles": plan.warmup_cycles,
+            "min_call_ns": plan.min_call_ns,
+        }  # fmt: skip
         reply = self._ask(request, self._timeout_s, f"running visit {plan.id!r}")
         try:
             samples = np.array(reply["samples_ns"])
             if samples.shape != (len(plan.models), plan.cycles) or samples.dtype.kind != "i" or reply["id"] != plan.id:
                 raise ValueError(f"samples {samples.dtype} {samples.shape} of {reply['id']!r}")
             before, after = DeviceState.from_dict(reply["state_before"]), DeviceState.from_dict(reply["state_after"])
-            return Visit(plan.id, samples.astype(np.int64), before, after, self.name)
+            return Visit(plan.id, samples.astype(np.int64), before, after, self.name, reply["repeats"])
         except (KeyError, TypeError, ValueError) as error:
             wanted = f"{len(plan.models)} lists of {plan.cycles} positive integers and two states"
             raise self._process.failed(f"answered visit {plan.id!r} with what is not {wanted}: {error}") from None

@@ -56,16 +56,16 @@ def test_worker_runs_without_site_packages_under_every_python_found(name, progra
     model = tmp_path / "model"
     model.write_bytes(b"anything")
     requests = [
-        {"request": "hello", "protocol": 1, "runtime": "echo", "threads": 1, "cores": [core]},
+        {"request": "hello", "protocol": wire.PROTOCOL_VERSION, "runtime": "echo", "threads": 1, "cores": [core]},
         {"request": "load", "model": "m", "path": str(model)},
-        {"request": "run", "id": "v", "models": ["m", "m"], "cycles": 3, "warmup_cycles": 1},
+        {"request": "run", "id": "v", "models": ["m", "m"], "cycles": 3, "warmup_cycles": 1, "min_call_ns": 0},
         {"request": "quit"},
         {"request": "after the end"},
     ]
     hello, load, run, end = talk([usable(name), "-I", "-S", str(program)], requests)
-    assert (hello["reply"], hello["protocol"], hello["runtime"], hello["cores"], hello["numpy_version"]) == ("hello", 1, "echo", [core], None)
+    assert (hello["reply"], hello["protocol"], hello["runtime"], hello["cores"], hello["numpy_version"]) == ("hello", 2, "echo", [core], None)
     assert load == {"reply": "load", "model": "m", "input_shapes": [[1]], "input_dtypes": ["float32"], "delegate": "none"}
-    assert (run["reply"], run["id"]) == ("run", "v")
+    assert (run["reply"], run["id"], run["repeats"]) == ("run", "v", 1)
     assert [len(row) for row in run["samples_ns"]] == [3, 3]
     assert all(type(sample) is int and sample > 0 for row in run["samples_ns"] for sample in row)
     assert set(run["state_before"]) == {"unix_time_ns", "load_1m", "frequency_khz", "temperature_c", "throttled", "memory_available_kb"}
@@ -74,9 +74,9 @@ def test_worker_runs_without_site_packages_under_every_python_found(name, progra
 
 def test_wire_format_is_pinned():
     # A change here is a new PROTOCOL_VERSION: hosts and devices may be of different ages.
-    assert wire.PROTOCOL_VERSION == 1
-    assert wire.encode({"request": "hello", "protocol": 1, "runtime": "echo", "threads": 1, "cores": [0, 3]}) == (
-        b'{"request":"hello","protocol":1,"runtime":"echo","threads":1,"cores":[0,3]}\n'
+    assert wire.PROTOCOL_VERSION == 2
+    assert wire.encode({"request": "hello", "protocol": 2, "runtime": "echo", "threads": 1, "cores": [0, 3]}) == (
+        b'{"request":"hello","protocol":2,"runtime":"echo","threads":1,"cores":[0,3]}\n'
     )
     assert (
         wire.encode({"reply": "run", "id": "\u00e9\n", "samples_ns": [[1, 2], [3, 4]]})
@@ -92,7 +92,8 @@ def test_replies_are_pinned(program):
         b'{"reply":"error","kind":"failed","message":"WireError: run came before hello"}\n',
         b'{"reply":"error","kind":"failed","message":"WireError: b\'not json\\\\n\' is not JSON: Expecting value: line 1 column 1 (char 0)"}\n',
         b'{"reply":"error","kind":"failed","message":"WireError: b\'[1]\\\\n\' is not a JSON object"}\n',
-        b'{"reply":"error","kind":"failed","message":"WireError: unknown request \'dance\'; expected hello, load, run, outputs or quit"}\n',
+        b'{"reply":"error","kind":"failed","message":"WireError: unknown request \'dance\'; '
+        b'expected one of hello, preflight, load, run, outputs, quit"}\n',
         b'{"reply":"quit"}\n',
     ]
 

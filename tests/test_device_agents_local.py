@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import signal
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from contracts import AgentContract, pointwise_block, pointwise_weights
 
-from device_agents import archive
+from device_agents import archive, private_folder
 from device_agents.base import DeviceError, DeviceUnreachable, RuntimeMissing, VisitPlan, WorkerFailed
 from device_agents.local import LocalAgent, default_cores
 
@@ -148,6 +149,37 @@ def test_the_last_allowed_cores_are_the_default():
         LocalAgent(runtime="echo", threads=len(allowed) + 1)
 
 
+def test_the_preflight_is_in_the_info_with_the_runtime_s_build():
+    pytest.importorskip("onnxruntime")
+    preflight = LocalAgent().info().extra["preflight"]
+    assert preflight["timer_floor_ns"] > 0 and len(preflight["build_sha256"]) == 64
+    assert preflight["state"]["unix_time_ns"] > 0
+
+
+def test_a_short_model_alone_is_repeated_and_says_so():
+    (visit,) = visits(LocalAgent(runtime="echo"), [VisitPlan("p", ("m",), cycles=3, warmup_cycles=1, min_call_ns=100_000)])
+    assert visit.repeats > 10
+    assert visit.samples_ns.min() > 10_000
+
+
+def test_folders_that_killed_hosts_left_are_removed_by_the_next_worker_and_used_ones_stay(temporary):
+    def left_behind(name):
+        folder = temporary / f"{private_folder.PREFIX}{name}"
+        folder.mkdir()
+        (folder / "worker.pyz").write_bytes(b"x")
+        (folder / private_folder.LOCK).touch()
+        os.utime(folder, (1, 1))
+        return folder
+
+    dead, alive = left_behind("dead"), left_behind("alive")
+    with (alive / private_folder.LOCK).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        visits(LocalAgent(runtime="echo"))
+        assert alive.is_dir() and not dead.exists()
+    visits(LocalAgent(runtime="echo"))
+    assert not alive.exists()
+
+
 def test_cores_that_the_kernel_refuses_are_an_error(temporary, no_orphans):
     with pytest.raises(DeviceError, match=r"device 'local': the kernel refused the cores \[4095\]"):
         LocalAgent(runtime="echo", cores=[4095]).info()
@@ -169,7 +201,7 @@ def test_no_cores_means_not_pinned_and_says_so():
         ({"cores": [-1]}, "cores is -1"),
         ({"batch": 1.5}, "batch is 1.5"),
         ({"timeout_s": 0}, "timeout_s is 0"),
-        ({"runtime": "tensorrt"}, "unknown runtime 'tensorrt'; known runtimes: onnxruntime, litert, echo"),
+        ({"runtime": "tensorrt"}, "unknown runtime 'tensorrt'; known runtimes: onnxruntime, litert$"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(settings, message):
@@ -234,14 +266,14 @@ def test_rubbish_among_the_replies_is_an_error(misbehaving, temporary, no_orphan
     ["[[1, 2]]", "[[1, 2, 3], [1, 2, 3]]", "[[1, 2, 0]]", "[[1, 2, 3.5]]", "[[1, 2], [3]]", "[['1', '2', '3']]", "None", "[[1, 2, 2**70]]"],
 )
 def test_samples_that_are_none_are_an_error(altered, temporary, no_orphans, samples):
-    packed = altered("timed_loop.py", "    return samples", f"    return {samples}")
+    packed = altered("timed_loop.py", "    return samples, repeats", f"    return {samples}, 1")
     with pytest.raises(WorkerFailed, match="answered visit 'p' with what is not 1 lists of 3 positive integers"):
         visits(LocalAgent(runtime="echo", worker_archive=packed))
 
 
 def test_worker_of_another_protocol_is_an_error(altered):
-    packed = altered("wire.py", "PROTOCOL_VERSION = 1", "PROTOCOL_VERSION = 2")
-    with pytest.raises(WorkerFailed, match="the host speaks protocol 1, this worker 2"):
+    packed = altered("wire.py", "PROTOCOL_VERSION = 2", "PROTOCOL_VERSION = 3")
+    with pytest.raises(WorkerFailed, match="the host speaks protocol 2, this worker 3"):
         visits(LocalAgent(runtime="echo", worker_archive=packed))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import itertools
 import os
 import sys
@@ -15,9 +16,10 @@ from contracts import pointwise_block, pointwise_weights
 from device_agents.on_device import runtime_litert
 from device_agents.on_device.inputs import fixed_shape, random_input
 from device_agents.on_device.pinning import PinningRefused, pin
+from device_agents.on_device.preflight import preflight
 from device_agents.on_device.runtimes import RUNTIMES, RuntimeNotInstalled, runtime_class
 from device_agents.on_device.system_state import StateReader, describe
-from device_agents.on_device.timed_loop import timed_cycles
+from device_agents.on_device.timed_loop import PROBES, timed_cycles
 
 UNKNOWN = {"load_1m": None, "frequency_khz": None, "temperature_c": None, "throttled": None, "memory_available_kb": None}
 
@@ -28,8 +30,23 @@ def test_cycles_call_every_run_in_order_and_time_the_call_alone():
     calls = []
     ticks = itertools.accumulate(itertools.cycle([1, 10]))  # 10 within a call, 1 between calls
     runs = [lambda: calls.append("a"), lambda: calls.append("b")]
-    assert timed_cycles(runs, cycles=3, warmup_cycles=2, clock=lambda: next(ticks)) == [[10, 10, 10], [10, 10, 10]]
+    assert timed_cycles(runs, cycles=3, warmup_cycles=2, clock=lambda: next(ticks)) == ([[10, 10, 10], [10, 10, 10]], 1)
     assert "".join(calls) == "ab" * 5
+
+
+@pytest.mark.parametrize(("min_call", "repeats"), [(0, 1), (5, 1), (10, 1), (11, 2), (95, 10)])
+def test_a_short_run_is_repeated_inside_each_call_until_that_is_long_enough(min_call, repeats):
+    calls = []
+    ticks = itertools.accumulate(itertools.cycle([1, 10]))
+    _, found = timed_cycles([lambda: calls.append("a")], cycles=3, warmup_cycles=0, min_call_ns=min_call, clock=lambda: next(ticks))
+    assert found == repeats
+    assert len(calls) == 3 * repeats + (PROBES if min_call else 0)
+
+
+def test_a_chain_is_never_repeated():
+    ticks = itertools.accumulate(itertools.cycle([1, 10]))
+    runs = [lambda: None, lambda: None]
+    assert timed_cycles(runs, cycles=1, warmup_cycles=0, min_call_ns=1000, clock=lambda: next(ticks)) == ([[10], [10]], 1)
 
 
 def test_garbage_is_not_collected_during_timing_and_is_again_after_it():
@@ -253,9 +270,37 @@ def test_temperature_comes_from_sensors_where_there_are_no_zones(root):
     assert state(root(files))["temperature_c"] == 55.5
 
 
-@pytest.mark.parametrize(("allowed", "expected"), [("2000000", False), ("1500000", True)])
-def test_a_clock_capped_below_its_maximum_is_throttled(root, allowed, expected):
-    assert state(root(cpufreq(1, scaling_max_freq=allowed, cpuinfo_max_freq="2000000")))["throttled"] is expected
+def test_a_clock_capped_since_the_session_began_is_throttled_and_one_capped_from_the_start_is_not(root):
+    folder = root(cpufreq(1, scaling_max_freq="1500000", cpuinfo_max_freq="2000000"))
+    reader = StateReader([0, 1], folder)
+    assert reader.read()["throttled"] is False
+    assert (reader.clock_limits_khz, reader.clock_maxima_khz()) == ([None, 1500000], [None, 2000000])
+    root(cpufreq(1, scaling_max_freq="1400000"))
+    assert reader.read()["throttled"] is True
+    assert state(folder)["throttled"] is False
+    assert state(folder, clock_limits_khz=[None, 1500000])["throttled"] is True, "a later worker of the session knows how it began"
+
+
+def test_the_preflight_reads_clock_limits_battery_and_timer_and_leaves_the_rest_unknown(root):
+    supply = {f"sys/class/power_supply/BAT0/{name}": text for name, text in {"type": "Battery", "capacity": "81", "status": "Charging"}.items()}
+    folder = root({**supply, "sys/class/power_supply/AC/type": "Mains", **cpufreq(0, scaling_max_freq="1", cpuinfo_max_freq="2")})
+    found = preflight(StateReader([0], folder, clock=lambda: 5), "onnxruntime", folder)
+    assert 1 <= found.pop("timer_floor_ns") < 100_000
+    assert found == {
+        "clock_limits_khz": [1], "clock_maxima_khz": [2], "battery_percent": 81, "battery_status": "Charging", "build_sha256": None,
+        "state": {"unix_time_ns": 5, **UNKNOWN, "throttled": False},
+    }  # fmt: skip
+    nothing = preflight(StateReader([0], root({}) + "/none", clock=lambda: 5), "", root({}) + "/none")
+    assert {nothing[name] for name in ("battery_percent", "battery_status", "build_sha256")} == {None}
+
+
+def test_the_build_of_a_runtime_is_the_digest_of_its_native_library(root, tmp_path):
+    library = tmp_path / "onnxruntime" / "capi.so.1"
+    library.parent.mkdir()
+    library.write_bytes(b"code")
+    folder = root({"proc/self/maps": f"7f00-7f01 r-xp 00000000 08:01 42   {library}\n7f02-7f03 r-xp 00000000 08:01 43   /usr/lib/libc.so.6"})
+    assert preflight(StateReader([0], folder), "onnxruntime", folder)["build_sha256"] == hashlib.sha256(b"code").hexdigest()
+    assert preflight(StateReader([0], folder), "litert", folder)["build_sha256"] is None
 
 
 def test_throttling_counted_between_two_readings_is_throttling(root):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from contracts import AgentContract, pointwise_block, pointwise_weights
 
-from device_agents import simulated
+from device_agents import simulated_cost
 from device_agents.base import DeviceError, VisitPlan
 from device_agents.simulated import SimulatedAgent
 
@@ -140,13 +140,73 @@ def test_missing_onnx_names_the_extra(monkeypatch):
     model = convolution(8, 14)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"the simulated device needs the package 'onnx'; install it with pip install 'elastic-latency\[onnx\]'"):
-        simulated.cost(model)
+        simulated_cost.cost(model)
+    with pytest.raises(ImportError, match="the simulated device needs the package 'onnx'"):
+        SimulatedAgent().info()
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"seed": -1}, "seed is -1"), ({"seed": "x"}, "seed is 'x'"), ({"throttled_share": 2}, "throttled_share is 2")],
+    [
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": "x"}, "seed is 'x'"),
+        ({"throttled_share": 2}, "throttled_share is 2; expected a number from 0 to 1"),
+        ({"slow_factor": 0.5}, "slow_factor is 0.5"),
+        ({"fast_dwell_ms": 0}, "fast_dwell_ms is 0"),
+        ({"drift": "much"}, "drift is 'much'"),
+        ({"drift_shape": "jump"}, "drift_shape is 'jump'; expected one of ramp, wave"),
+        ({"mood": 1}, "has no setting 'mood'; its settings are seed, "),
+    ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         SimulatedAgent(**settings)
+
+
+QUIET = {"slow_factor": 1.0, "outlier_share": 0.0}
+
+
+def median_factors(agent, model, visits=20, cycles=20, **plan):
+    """How much slower than the truth the visits are, by their medians."""
+    plans = [VisitPlan(f"v{i}", ("m",), cycles, **plan) for i in range(visits)]
+    (truth_ns,) = agent.true_ns([model])
+    return np.array([np.median(visit.samples_ns) / visit.repeats / truth_ns for visit in agent.measure({"m": model}, plans)])
+
+
+def test_a_ramp_makes_the_device_slower_and_a_wave_lets_it_recover():
+    ramp = median_factors(SimulatedAgent(drift=0.1, drift_period_s=1.1, **QUIET), convolution(64, 28))
+    assert ramp[0] == pytest.approx(1.1, abs=0.02), "the worker's start took a second of virtual time"
+    slow = SimulatedAgent(drift=0.1, drift_period_s=4.0, **QUIET)
+    assert median_factors(slow, convolution(64, 28))[0] == pytest.approx(1.03, abs=0.01)
+    wave = SimulatedAgent(drift=0.2, drift_shape="wave", drift_period_s=2.02, **QUIET)
+    assert median_factors(wave, convolution(64, 28))[0] == pytest.approx(1.2, abs=0.02)
+    assert median_factors(wave, convolution(64, 28))[0] == pytest.approx(1.0, abs=0.03)
+
+
+def test_bimodal_models_are_slower_in_half_of_their_visits_and_others_never():
+    agent = SimulatedAgent(bimodal_share=0.3, bimodal_factor=1.2, **QUIET)
+    models = [convolution(8 + i, 28) for i in range(40)]
+    bimodal = [model for model in models if agent.bimodal(model)]
+    assert 5 <= len(bimodal) <= 20
+    factors = median_factors(agent, bimodal[0], visits=60)
+    assert 0.3 < np.mean(factors > 1.15) < 0.7
+    other = next(model for model in models if not agent.bimodal(model))
+    assert median_factors(agent, other).max() < 1.05
+
+
+def test_a_coarse_timer_spoils_a_short_call_and_not_a_repeated_one():
+    agent, model = SimulatedAgent(timer_overhead_ns=400, timer_resolution_ns=1000, **QUIET), convolution(8, 14)
+    (truth_ns,) = agent.true_ns([model])
+    assert truth_ns < 8_000
+    single, repeated = median_factors(agent, model), median_factors(agent, model, min_call_ns=100_000)
+    assert np.abs(single - 1).min() > 0.05
+    assert np.abs(repeated - 1).max() < 0.03
+    (visit,) = agent.measure({"m": model}, [VisitPlan("v", ("m",), 3, min_call_ns=100_000)])
+    assert visit.repeats == -(-100_000 // round(truth_ns))
+    assert (visit.samples_ns % 1000 == 0).all()
+
+
+def test_outliers_are_as_frequent_as_asked():
+    agent = SimulatedAgent(slow_factor=1.0, outlier_share=0.1)
+    (visit,) = agent.measure({"m": convolution(64, 28)}, [VisitPlan("v", ("m",), 2000)])
+    assert np.mean(visit.samples_ns > 1.1 * agent.true_ns([convolution(64, 28)])[0]) == pytest.approx(0.09, abs=0.03)

@@ -12,6 +12,7 @@ class EchoRuntime:
 
     model_format: Literal["onnx", "tflite"] = "onnx"
     name = "echo"
+    package = ""
     version = "1"
     delegate = "none"
 

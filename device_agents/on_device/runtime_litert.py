@@ -19,6 +19,7 @@ class LiteRuntime:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self.name, self.version, self._interpreter_class = _package()
+        self.package = self._interpreter_class.__module__.partition(".")[0]
 
     def load(self, path: str) -> Session:
         """Return the model of this file.

@@ -19,7 +19,7 @@ class OnnxRuntime:
     """Runs ONNX files."""
 
     model_format: Literal["onnx", "tflite"] = "onnx"
-    name = "onnxruntime"
+    name = package = "onnxruntime"
     delegate = PROVIDER
 
     def __init__(self, threads: int) -> None:

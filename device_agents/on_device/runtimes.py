@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol
 RUNTIMES = {
     "onnxruntime": ".runtime_onnxruntime:OnnxRuntime",
     "litert": ".runtime_litert:LiteRuntime",
-    "echo": ".runtime_echo:EchoRuntime",
 }
+UNLISTED = {"echo": ".runtime_echo:EchoRuntime"}  # no inference: for the project's own checks
 
 
 class RuntimeNotInstalled(ImportError):
@@ -36,7 +36,7 @@ class Session:
 
 
 class Runtime(Protocol):
-    """What each runtime's class offers; `name`, `version` and `delegate` tell what is really in use.
+    """What each runtime's class offers; `name`, `version` and `delegate` tell what is really in use, `package` where its code is.
 
     Raises (constructor):
         RuntimeNotInstalled: the package is not there.
@@ -44,6 +44,7 @@ class Runtime(Protocol):
 
     model_format: Literal["onnx", "tflite"]
     name: str
+    package: str
     version: str
     delegate: str
 
@@ -59,9 +60,10 @@ def runtime_class(name: str) -> type[Runtime]:
     Raises:
         ValueError: no runtime has that name.
     """
-    if name not in RUNTIMES:
+    known = {**RUNTIMES, **UNLISTED}
+    if name not in known:
         raise ValueError(f"unknown runtime {name!r}; known runtimes: {', '.join(RUNTIMES)}")
-    module, _, class_name = RUNTIMES[name].partition(":")
+    module, _, class_name = known[name].partition(":")
     found: type[Runtime] = getattr(importlib.import_module(module, __package__), class_name)
     return found
 

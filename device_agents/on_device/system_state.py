@@ -20,15 +20,20 @@ VCGENCMD_TIMEOUT_S = 2.0
 
 
 class StateReader:
-    """Reads the state of the cores in use; remembers what counts since boot, so that `throttled` covers the time between readings."""
+    """Reads the state of the cores in use; remembers what counts since boot, so that `throttled` covers the time between readings.
 
-    def __init__(self, cores: list[int], root: str = "/", clock: Callable[[], int] = time.time_ns,
-                 vcgencmd: str | None = None) -> None:  # fmt: skip
+    A core is throttled while it may clock less than `clock_limits_khz` (one a core) says: what it could when the session
+    began. By default that is now: a cap that was there from the start is a condition, not throttling.
+    """
+
+    def __init__(self, cores: list[int], root: str = "/", clock: Callable[[], int] = time.time_ns, vcgencmd: str | None = None,
+                 clock_limits_khz: list[int | None] | None = None) -> None:  # fmt: skip
         self._root = Path(root)
         self._clock = clock
         self._cores = cores or list(range(os.cpu_count() or 1))
         self._temperature_files = _temperature_files(self._root)
         self._vcgencmd = vcgencmd or (shutil.which("vcgencmd") if root == "/" else None)
+        self.clock_limits_khz = clock_limits_khz or self._each_core("scaling_max_freq")
         self._events, _ = self._throttle_signs()
 
     def read(self) -> dict[str, Any]:
@@ -44,17 +49,24 @@ class StateReader:
 
     def governor(self) -> str | None:
         """Return the frequency governor of the first core."""
-        return _text(self._cpufreq_file(self._cores[0], "scaling_governor"))
+        return text_of(self._cpufreq_file(self._cores[0], "scaling_governor"))
+
+    def clock_maxima_khz(self) -> list[int | None]:
+        """Return the highest clock that each core is built for."""
+        return self._each_core("cpuinfo_max_freq")
 
     def _load(self) -> float | None:
-        words = (_text(self._root / "proc/loadavg") or "").split()
+        words = (text_of(self._root / "proc/loadavg") or "").split()
         return float(words[0]) if words else None
 
     def _cpufreq_file(self, core: int, name: str) -> Path:
         return self._root / f"sys/devices/system/cpu/cpu{core}/cpufreq/{name}"
 
     def _cpufreq(self, name: str) -> list[int]:
-        return [value for value in (_number(self._cpufreq_file(core, name)) for core in self._cores) if value]
+        return [value for value in self._each_core(name) if value]
+
+    def _each_core(self, name: str) -> list[int | None]:
+        return [number_of(self._cpufreq_file(core, name)) for core in self._cores]
 
     def _throttled(self) -> bool | None:
         events, signs = self._throttle_signs()
@@ -65,14 +77,13 @@ class StateReader:
     def _throttle_signs(self) -> tuple[dict[str, int], list[bool]]:
         """Return source → what it has counted or marked since boot, and what each source that can tell says of this moment."""
         events, now = {}, []
-        for core in self._cores:
-            count = _number(self._root / f"sys/devices/system/cpu/cpu{core}/thermal_throttle/core_throttle_count")
+        for core, limit in zip(self._cores, self.clock_limits_khz):  # noqa: B905 - `strict` came with Python 3.10
+            count = number_of(self._root / f"sys/devices/system/cpu/cpu{core}/thermal_throttle/core_throttle_count")
             if count is not None:
                 events[f"core {core}"] = count
-            allowed = _number(self._cpufreq_file(core, "scaling_max_freq"))
-            possible = _number(self._cpufreq_file(core, "cpuinfo_max_freq"))
-            if allowed and possible:
-                now.append(allowed < possible)
+            allowed = number_of(self._cpufreq_file(core, "scaling_max_freq"))
+            if allowed and limit:
+                now.append(allowed < limit)
         bits = _vcgencmd_bits(self._vcgencmd)
         if bits is not None:
             events["vcgencmd"] = bits & VCGENCMD_SINCE_BOOT
@@ -95,26 +106,26 @@ def describe(root: str = "/") -> dict[str, Any]:
 
 def memory_kb(root: Path, field: str) -> int | None:
     """Return a field of /proc/meminfo."""
-    found = re.search(rf"^{field}:\s+(\d+) kB", _text(root / "proc/meminfo") or "", re.MULTILINE)
+    found = re.search(rf"^{field}:\s+(\d+) kB", text_of(root / "proc/meminfo") or "", re.MULTILINE)
     return int(found.group(1)) if found else None
 
 
 def _cpu_model(root: Path) -> str | None:
-    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", _text(root / "proc/cpuinfo") or "", re.MULTILINE)
-    board = _text(root / "proc/device-tree/model")
+    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text_of(root / "proc/cpuinfo") or "", re.MULTILINE)
+    board = text_of(root / "proc/device-tree/model")
     return found.group(1).strip() if found else board.strip("\0 ") if board else None
 
 
 def _temperature_files(root: Path) -> list[Path]:
     zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
     sensors = sorted((root / "sys/class/hwmon").glob("hwmon*"))
-    found = [zone / "temp" for zone in zones if PROCESSOR_ZONE.search(_text(zone / "type") or "")]
-    return found or [file for s in sensors if PROCESSOR_ZONE.search(_text(s / "name") or "") for file in sorted(s.glob("temp*_input"))]
+    found = [zone / "temp" for zone in zones if PROCESSOR_ZONE.search(text_of(zone / "type") or "")]
+    return found or [file for s in sensors if PROCESSOR_ZONE.search(text_of(s / "name") or "") for file in sorted(s.glob("temp*_input"))]
 
 
 def _temperature_c(file: Path) -> float | None:
     """Return degrees; kernels give thousandths, some tenths or whole degrees. Values no running chip has are sentinels."""
-    value = _number(file)
+    value = number_of(file)
     if value is None:
         return None
     degrees = value / 1000 if abs(value) >= 2000 else value / 10 if abs(value) >= 200 else float(value)
@@ -132,13 +143,15 @@ def _vcgencmd_bits(command: str | None) -> int | None:
     return int(found.group(1), 16) if found else None
 
 
-def _text(file: Path) -> str | None:
+def text_of(file: Path) -> str | None:
+    """Return what is in a file of the system; None where it cannot be read."""
     try:
         return file.read_text(errors="replace").strip()
     except OSError:
         return None
 
 
-def _number(file: Path) -> int | None:
-    text = _text(file)
+def number_of(file: Path) -> int | None:
+    """Return the whole number in a file of the system; None where there is none."""
+    text = text_of(file)
     return int(text) if text and re.fullmatch(r"-?\d+", text) else None

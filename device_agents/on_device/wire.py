@@ -9,7 +9,8 @@ import json
 from typing import Any
 
 # 1: hello, load, run, outputs, quit; samples as lists of integer nanoseconds, one list for each model of the visit.
-PROTOCOL_VERSION = 1
+# 2: hello takes clock_limits_khz, run takes min_call_ns and gives repeats; preflight.
+PROTOCOL_VERSION = 2
 
 
 class WireError(ValueError):

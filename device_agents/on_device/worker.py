@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from . import wire
 from .pinning import PinningRefused, pin
+from .preflight import preflight
 from .runtimes import Runtime, RuntimeNotInstalled, Session, runtime_class
 from .system_state import StateReader, describe
 from .timed_loop import timed_cycles
@@ -49,6 +50,9 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
             return
 
 
+REQUESTS = ("hello", "preflight", "load", "run", "outputs", "quit")
+
+
 class Worker:
     """One runtime, set up once by `hello`, and the models loaded into it."""
 
@@ -62,8 +66,8 @@ class Worker:
         try:
             request = wire.decode(line)
             name = request.get("request")
-            if name not in ("hello", "load", "run", "outputs", "quit"):
-                raise wire.WireError(f"unknown request {name!r}; expected hello, load, run, outputs or quit")
+            if name not in REQUESTS:
+                raise wire.WireError(f"unknown request {name!r}; expected one of {', '.join(REQUESTS)}")
             reply: dict[str, Any] = getattr(self, f"_{name}")(request)
             return {"reply": name, **reply}
         except RuntimeNotInstalled as error:
@@ -79,12 +83,17 @@ class Worker:
             raise wire.WireError(f"the host speaks protocol {request.get('protocol')!r}, this worker {wire.PROTOCOL_VERSION}")
         cores = pin(request["cores"])  # first of all: threads that the runtime's import starts inherit it
         runtime = self._runtime = runtime_class(request["runtime"])(request["threads"])
-        self._state = StateReader(cores)
+        self._state = StateReader(cores, clock_limits_khz=request.get("clock_limits_khz"))
         return {
             "protocol": wire.PROTOCOL_VERSION, "pid": os.getpid(), "unix_time_ns": time.time_ns(),
             "runtime": runtime.name, "runtime_version": runtime.version, "delegate": runtime.delegate, "cores": cores,
             "governor": self._state.governor(), "numpy_version": _loaded_version("numpy"), **describe(),
         }  # fmt: skip
+
+    def _preflight(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._state is None or self._runtime is None:
+            raise wire.WireError("preflight came before hello")
+        return preflight(self._state, self._runtime.package)
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._runtime is None:
@@ -99,8 +108,9 @@ class Worker:
             raise wire.WireError("run came before hello")
         runs = [self._sessions[name].run for name in request["models"]]
         state_before = self._state.read()
-        samples_ns = timed_cycles(runs, request["cycles"], request["warmup_cycles"])
-        return {"id": request["id"], "samples_ns": samples_ns, "state_before": state_before, "state_after": self._state.read()}
+        samples_ns, repeats = timed_cycles(runs, request["cycles"], request["warmup_cycles"], request["min_call_ns"])
+        state_after = self._state.read()
+        return {"id": request["id"], "samples_ns": samples_ns, "repeats": repeats, "state_before": state_before, "state_after": state_after}
 
     def _outputs(self, request: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
