@@ -116,10 +116,10 @@ class LatencyTable:
         """
         condition = store.condition()
         if condition is None:
-            raise StoreError(f"{store.path} holds no latencies yet; measure them with `profiler collect`")
+            raise StoreError(f"{store.name} holds no latencies yet; measure them with `profiler collect`")
         entries = [_entry(subject, visits, condition.origin) for subject, visits in visits_by_subject(store.samples("block", mode))]
         space = (store.collection() or {}).get("space")
-        return cls(condition, mode, entries, network_measurements(store), str(store.path), space)
+        return cls(condition, mode, entries, network_measurements(store), str(store.name), space)
 
     def entry(self, block: BlockSpec) -> Entry:
         """Return the block's entry.

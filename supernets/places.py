@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ class Place:
         return rows
 
 
-def places(space: SearchSpace) -> list[Place]:
+@lru_cache(maxsize=8)  # lowering a space of 25 resolutions takes a third of a second, and each predictor of a ladder asks for it
+def places(space: SearchSpace) -> tuple[Place, ...]:
     """Return the places of a space in order of execution, each with its blocks."""
     found: dict[str, dict[tuple[int, ...], BlockSpec]] = {name: {} for name in space.block_choices}
     columns = {name: tuple(space.position[choice] for choice in choices) for name, choices in space.block_choices.items()}
@@ -56,7 +58,7 @@ def places(space: SearchSpace) -> list[Place]:
         for block in space.blocks(architecture):
             found[block.name][tuple(row[column] for column in columns[block.name])] = block
     order = [block.name for block in space.blocks(space.largest())]
-    return [_place(space, name, columns[name], found[name]) for name in order]
+    return tuple(_place(space, name, columns[name], found[name]) for name in order)
 
 
 def _place(space: SearchSpace, name: str, columns: tuple[int, ...], found: dict[tuple[int, ...], BlockSpec]) -> Place:
