@@ -112,8 +112,7 @@ def _mappings(text: str) -> dict[str, dict[str, str]]:
 
 
 def _built(events: Iterator[Any], module: Any) -> dict[str, dict[str, str]]:
-    begins = (module.StreamStartEvent, module.DocumentStartEvent, module.MappingStartEvent)
-    for kind in begins:
+    for kind in (module.StreamStartEvent, module.DocumentStartEvent, module.MappingStartEvent):
         _checked(next(events), kind)
     found: dict[str, dict[str, str]] = {}
     while isinstance(event := next(events), module.ScalarEvent):
@@ -125,8 +124,9 @@ def _built(events: Iterator[Any], module: Any) -> dict[str, dict[str, str]]:
         _put(found, event, values)
         if len(found) > MOST_ROWS:
             raise TableFileError(f"it has more than {MOST_ROWS} blocks")
-    for kind, last in zip((module.MappingEndEvent, module.DocumentEndEvent, module.StreamEndEvent), (event, *events), strict=False):
-        _checked(last, kind)
+    _checked(event, module.MappingEndEvent)
+    for kind in (module.DocumentEndEvent, module.StreamEndEvent):
+        _checked(next(events), kind)
     return found
 
 
