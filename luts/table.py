@@ -81,12 +81,14 @@ class NetworkMeasurement:
 class LatencyTable:
     """Entries by block key, all of one condition and mode, with the networks measured beside them.
 
+    `alone_ms` is what a table of mode chain knows of the same blocks run alone: block key → latency, empty where that was not measured.
+
     Raises:
         ValueError: an unknown mode.
     """
 
     def __init__(self, condition: Condition, mode: str, entries: Iterable[Entry], networks: Iterable[NetworkMeasurement] = (),
-                 source: str = "this table", space: str | None = None) -> None:  # fmt: skip
+                 source: str = "this table", space: str | None = None, alone_ms: Mapping[str, float] = MappingProxyType({})) -> None:  # fmt: skip
         if mode not in MODES:
             raise ValueError(f"mode of a latency table is {mode!r}; expected one of {', '.join(MODES)}")
         self.condition = condition
@@ -94,6 +96,7 @@ class LatencyTable:
         self.entries: Mapping[str, Entry] = MappingProxyType({entry.block.key: entry for entry in entries})
         self.source = source
         self.space = space
+        self.alone_ms = alone_ms
         self._networks = tuple(networks)
 
     @classmethod
@@ -118,8 +121,10 @@ class LatencyTable:
         if condition is None:
             raise StoreError(f"{store.name} holds no latencies yet; measure them with `profiler collect`")
         entries = [_entry(subject, visits, condition.origin) for subject, visits in visits_by_subject(store.samples("block", mode))]
+        alone = visits_by_subject(store.samples("block", "alone")) if mode == "chain" else ()
+        alone_ms = {subject.key: estimate(visits).latency_ms for subject, visits in alone}
         space = (store.collection() or {}).get("space")
-        return cls(condition, mode, entries, network_measurements(store), str(store.name), space)
+        return cls(condition, mode, entries, network_measurements(store), str(store.name), space, alone_ms)
 
     def entry(self, block: BlockSpec) -> Entry:
         """Return the block's entry.
