@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -110,13 +110,13 @@ class SearchSpace:
     """Ordered choices and a lowering from an architecture to its blocks.
 
     `block_choices` says, for each place a block can stand at, which choices decide that block (the ones that can remove
-    it included): additive costs read it to turn a whole population into table look-ups.
+    it included): additive costs read it to turn a whole population into table look-ups. Spaces are equal by name and choices.
     """
 
     name: str
     choices: tuple[Choice, ...]
-    lowering: Callable[[Architecture], list[BlockSpec]]
-    block_choices: Mapping[str, tuple[str, ...]]
+    lowering: Callable[[Architecture], list[BlockSpec]] = field(compare=False)
+    block_choices: Mapping[str, tuple[str, ...]] = field(compare=False)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -315,7 +315,8 @@ class SearchSpace:
             return self.encode(self.enumerate())[rng.permutation(self.size())[:wanted]]
         found = self.sample_population(0, rng)
         while len(found) < wanted:
-            found = unique_rows(np.concatenate([found, self.sample_population(DRAWN_AT_ONCE, rng)]))
+            draws = -(-(wanted - len(found)) // DRAWN_AT_ONCE)
+            found = unique_rows(np.concatenate([found, *(self.sample_population(DRAWN_AT_ONCE, rng) for _ in range(draws))]))
         return found[:wanted]
 
     def mutate_population(self, population: Population, rng: np.random.Generator, probability: float | Mapping[str, float] = 0.1) -> Population:
@@ -337,13 +338,21 @@ class SearchSpace:
     def switched_off(self, population: Population) -> Population:
         """Return the population in canonical form: choices that others switch off set to -1."""
         result = np.array(population, dtype=np.int8)
+        for column, controller, off in self._switches:
+            result[off[result[:, controller]], column] = OFF
+        return result
+
+    @cached_property
+    def _switches(self) -> list[tuple[int, int, np.ndarray[Any, np.dtype[np.bool_]]]]:
+        """Column of each choice that can be off, column of the one it depends on, and whether it is off by that one's code (-1 is the last)."""
+        switches = []
         for column, choice in enumerate(self.choices):
             if choice.depends_on is not None:
-                controller = self.choices[self.position[choice.depends_on]]
-                on_codes = [controller.values.index(value) for value in choice.on_for]
-                on = np.isin(result[:, self.position[choice.depends_on]], on_codes)
-                result[~on, column] = OFF
-        return result
+                controller = self.position[choice.depends_on]
+                off = np.ones(2**7, dtype=np.bool_)
+                off[[self.choices[controller].values.index(value) for value in choice.on_for]] = False
+                switches.append((column, controller, off))
+        return switches
 
 
 def unique_rows(population: Population) -> Population:

@@ -1,6 +1,8 @@
 # ruff: noqa: E402  (torch may be missing: the imports below it need it)
 import json
+import re
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -65,6 +67,8 @@ def test_metadata_cannot_replace_what_the_supernet_says_of_itself(supernet, path
     (lambda t: {**t, "stage9.conv.weight": torch.zeros(2)}, r"holds the tensor 'stage9\.conv\.weight'"),
     (lambda t: {**t, "classifier.conv.bias": torch.zeros(5)}, r"'classifier\.conv\.bias'.*float32 of shape \(5,\); expected float32 of shape \(4,\)"),
     (lambda t: {**t, "classifier.conv.bias": torch.zeros(4, dtype=torch.float64)}, r"'classifier\.conv\.bias'.*float64"),
+    (lambda t: {**t, "classifier.conv.bias": torch.tensor([0, 1, torch.nan, 0])}, r"'classifier\.conv\.bias'.*holds infinity or NaN"),
+    (lambda t: {**t, "stem.conv.weight": t["stem.conv.weight"] / 0}, r"'stem\.conv\.weight'.*holds infinity or NaN"),
 ])  # fmt: skip
 def test_wrong_tensors_are_refused_by_name(supernet, path, change, message):
     save_supernet(path, supernet)
@@ -89,7 +93,7 @@ def test_files_of_another_kind_are_refused(path):
         supernet_metadata(path)
 
 
-@pytest.mark.parametrize("damage", [{"space": 5}, {"kernel_transform": "yes"}])
+@pytest.mark.parametrize("damage", [{"space": 5}, {"space": f"{SPACE},classes=1"}, {"kernel_transform": "yes"}])
 def test_damaged_metadata_is_refused(supernet, path, damage):
     save_supernet(path, supernet)
     rewritten(path, dict, **damage)
@@ -114,3 +118,36 @@ def test_a_space_this_installation_does_not_know_is_named(supernet, path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing-here"):
         load_supernet(tmp_path / "nothing-here.safetensors")
+
+
+def test_a_file_with_any_byte_damaged_is_refused_by_its_name_or_read_as_finite_numbers(supernet, path):
+    save_supernet(path, supernet)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    header = 8 + int.from_bytes(content[:8], "little")
+    for trial in range(60):
+        damaged = bytearray(content)
+        for place in rng.integers(header if trial % 3 else len(content), size=1 + trial % 4):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged if trial % 5 else damaged[: rng.integers(len(content))])
+        try:
+            loaded = load_supernet(path)
+        except (CheckpointError, spaces.UnknownSpaceError) as error:
+            assert str(path) in str(error)
+        else:
+            assert all(tensor.isfinite().all() for tensor in loaded.tensors().values())
+
+
+def test_metadata_that_nests_without_end_is_damage(supernet, path):
+    path.write_bytes(safetensors.torch.save({"x": torch.zeros(1)}, {"supernets": "[" * 100_000}))
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+        supernet_metadata(path)
+
+
+def test_a_supernet_that_lacks_tensors_of_its_space_is_not_saved_in_its_name(path):
+    space = spaces.space("ofa-mobilenetv3-tiny")
+    for allowed in ({"kernel_size": [5, 7]}, {"kernel_size": [3]}, {"depth": [2]}, {"stage1.block0.expand_ratio": [3, 4]}):
+        with pytest.raises(ValueError, match="cannot be saved"):
+            save_supernet(path, Supernet(space.restrict(allowed)))
+    assert not path.exists()
+    save_supernet(path, Supernet(space.restrict({"resolution": [20], "depth": [2, 4], "kernel_size": [3, 7]})))
+    assert load_supernet(path).space == space

@@ -189,3 +189,15 @@ def test_static_network_tracks_norm_statistics_as_torch_does(space):
 def test_state_dict_keys_are_the_tensor_names(space):
     assert "stage1.block0.expand.bn.weight" in Supernet(space).state_dict()
     assert "stage1.block0.expand.bn.running_var" in StaticNetwork(space.blocks(space.smallest())).state_dict()
+
+
+def test_a_supernet_of_a_restricted_space_holds_what_its_own_networks_need(space):
+    restricted = space.restrict({"kernel_size": [3, 5], "depth": [2, 3], "expand_ratio": [3, 4], "resolution": [20, 24]})
+    supernet = Supernet(restricted)
+    assert supernet.tensors()[f"{KERNEL}.weight"].shape[-1] == 5
+    assert TO_3 in supernet.tensors() and TO_5 not in supernet.tensors()
+    assert not any("block3" in name for name in supernet.tensors())
+    for architecture in (restricted.largest(), restricted.smallest()):
+        assert supernet(images(architecture["resolution"]), architecture).shape == (3, 10)
+    with pytest.raises((KeyError, ValueError)):
+        supernet.child(space.largest())

@@ -287,3 +287,18 @@ def test_options_reach_the_network() -> None:
     coloured = space("ofa-mobilenetv3-tiny:resolutions=48,image_channels=3,classes=37")
     blocks = coloured.blocks(coloured.largest())
     assert (blocks[0].input_side, blocks[0].in_channels, blocks[-1].out_channels) == (48, 3, 37)
+
+
+def test_spaces_of_one_name_and_the_same_choices_are_equal_and_can_be_keys() -> None:
+    tiny = space("ofa-mobilenetv3-tiny")
+    assert {tiny: 1}[space("ofa-mobilenetv3-tiny")] == 1
+    others = (tiny.restrict({"resolution": [20]}), space("ofa-mobilenetv3-tiny:classes=5"), space("ofa-mobilenetv3-w1.0"))
+    assert len({tiny, *others}) == 4
+    assert tiny.restrict({"resolution": [20, 24, 28, 32]}) == tiny
+
+
+def test_a_larger_draw_of_different_networks_begins_with_a_smaller_one() -> None:
+    tiny = space("ofa-mobilenetv3-tiny")
+    small, large = (tiny.sample_different(count, np.random.default_rng(3)) for count in (1500, 5000))
+    assert np.array_equal(large[:1500], small)
+    assert len(unique_rows(large)) == 5000

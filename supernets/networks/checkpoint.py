@@ -17,6 +17,7 @@ from torch import Tensor
 from supernets import spaces
 from supernets.atomic_file import write_whole
 from supernets.networks.supernet import Supernet
+from supernets.space import SearchSpace
 
 KIND = "elastic-latency supernet"
 HEADER_KEY = "supernets"
@@ -30,8 +31,17 @@ def save_supernet(path: str | Path, supernet: Supernet, metadata: Mapping[str, A
     """Write the supernet's tensors and metadata.
 
     Raises:
-        ValueError: the metadata gives a key that this function sets.
+        ValueError: the metadata gives a key that this function sets; or the supernet is of a restricted space and lacks tensors of the whole one,
+            which the file's space would promise.
+        OSError: the file cannot be written.
     """
+    for choice in supernet.space.choices:
+        shaping = {"resolution": (), "kernel_size": (choice.values[0], choice.values[-1])}.get(choice.kind, choice.values[-1:])
+        if not set(shaping) <= set(choice.allowed):
+            raise ValueError(
+                f"a supernet restricted to {choice.name!r} of {list(choice.allowed)} cannot be saved: its file would be taken for space "
+                f"{supernet.space.name!r} as a whole; save a supernet of that"
+            )
     own = {"kind": KIND, "space": supernet.space.name, "kernel_transform": supernet.kernel_transform}
     taken = sorted(set(own) & set(metadata or {}))
     if taken:
@@ -51,12 +61,21 @@ def load_supernet(path: str | Path) -> Supernet:
     for key, kind in (("space", str), ("kernel_transform", bool)):
         if not isinstance(metadata.get(key), kind):
             raise CheckpointError(f"metadata {key!r} of file {str(path)!r} is {metadata.get(key)!r}; expected a value of type {kind.__name__}")
-    supernet = Supernet(spaces.space(metadata["space"]), metadata["kernel_transform"])
+    supernet = Supernet(_space_of(path, metadata["space"]), metadata["kernel_transform"])
     check_tensors(path, tensors, supernet.tensors())
     with torch.no_grad():
         for name, tensor in supernet.tensors().items():
             tensor.copy_(tensors[name])
     return supernet
+
+
+def _space_of(path: str | Path, name: str) -> SearchSpace:
+    try:
+        return spaces.space(name)
+    except spaces.UnknownSpaceError as error:
+        raise spaces.UnknownSpaceError(f"file {str(path)!r} is of a space that is not known here: {error}") from None
+    except ValueError as error:
+        raise CheckpointError(f"file {str(path)!r} is of a space that is none: {error}") from None
 
 
 def supernet_metadata(path: str | Path) -> dict[str, Any]:
@@ -96,10 +115,10 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[s
 
 
 def check_tensors(path: str | Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Check names and shapes.
+    """Check names, shapes and numbers.
 
     Raises:
-        CheckpointError: a tensor is missing, too much, or of another shape or type.
+        CheckpointError: a tensor is missing, too much, of another shape or type, or holds what is no finite number.
     """
     missing, strange = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     if missing or strange:
@@ -109,6 +128,8 @@ def check_tensors(path: str | Path, tensors: Mapping[str, Tensor], expected: Map
         if tensors[name].shape != tensor.shape or tensors[name].dtype != tensor.dtype:
             have, need = (f"{str(t.dtype).removeprefix('torch.')} of shape {tuple(t.shape)}" for t in (tensors[name], tensor))
             raise CheckpointError(f"tensor {name!r} of file {str(path)!r} is {have}; expected {need}")
+        if not tensors[name].isfinite().all():
+            raise CheckpointError(f"tensor {name!r} of file {str(path)!r} holds infinity or NaN; expected finite numbers, so fetch or train it again")
 
 
 def _open(path: str | Path, kind: str, read: Any) -> tuple[Any, dict[str, Any]]:
@@ -122,7 +143,9 @@ def _open(path: str | Path, kind: str, read: Any) -> tuple[Any, dict[str, Any]]:
             if found != kind:
                 raise CheckpointError(f"file {str(path)!r} is of kind {found!r}; expected {kind!r}")
             return read(file), metadata
-    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
+    except CheckpointError:
+        raise
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"file {str(path)!r} cannot be read ({error}); expected safetensors of kind {kind!r}") from error
 
 

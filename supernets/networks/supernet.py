@@ -16,7 +16,7 @@ from supernets.space import Architecture, SearchSpace
 
 
 class Supernet(nn.Module):
-    """The shared weights of a space.
+    """The shared weights of a space, or of a restricted one: then only what its own networks need.
 
     `tensors` are the learned tensors of the space's largest network and, with `kernel_transform`, one matrix a step of
     each elastic kernel, the identity at first (then a child's kernel is the plain centre of the largest one).
@@ -44,12 +44,11 @@ class Supernet(nn.Module):
 
 def supernet_tensors(space: SearchSpace, kernel_transform: bool = True, seed: int = 0) -> dict[str, Tensor]:
     """Return fresh shared tensors of a space, kernel-transform matrices included."""
-    blocks = space.blocks(space.architecture({choice.name: choice.values[-1] for choice in space.choices}))
-    tensors = fresh_tensors(blocks, seed)
+    tensors = fresh_tensors(space.blocks(space.largest()), seed)
     if kernel_transform:
         for choice in space.choices:
-            if choice.kind == "kernel_size":
-                place = choice.name.removesuffix(".kernel_size")
-                for size in range(max(choice.values) - 2, min(choice.values) - 1, -2):  # type: ignore[operator, arg-type]
+            place = choice.name.removesuffix(".kernel_size")
+            if choice.kind == "kernel_size" and f"{place}.depthwise.weight" in tensors:
+                for size in range(max(choice.allowed) - 2, min(choice.allowed) - 1, -2):  # type: ignore[operator, arg-type]
                     tensors[matrix_name(f"{place}.depthwise", size + 2, size)] = torch.eye(size * size)
     return tensors
