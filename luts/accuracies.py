@@ -1,12 +1,17 @@
-"""Sampled accuracies: what a row says, and under which protocol it was evaluated."""
+"""Sampled accuracies: what a row says, under which protocol it was evaluated, and its place in a store."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from sqlalchemy import Connection, select
 
+from luts.facts import to_json
+from luts.schema import ACCURACIES, ACCURACY_PROTOCOLS
 from supernets.space import Architecture
 
 TOP1_TOLERANCE = 1e-6  # top-1 may have passed through float32 on its way here
@@ -69,3 +74,29 @@ class AccuracyRow:
         bits = np.unpackbits(np.frombuffer(self.hits, dtype=np.uint8))
         if bits[images:].any() or abs(float(bits.sum()) / images - self.top1) > TOP1_TOLERANCE:
             raise ValueError(f"top1 is {self.top1}, but hits count {int(bits.sum())} of {images} images; expected the same share")
+
+
+def insert(connection: Connection, protocol: AccuracyProtocol, rows: Sequence[AccuracyRow]) -> None:
+    """Add rows of one protocol.
+
+    Raises:
+        IntegrityError: an architecture is there already.
+    """
+    text = to_json(protocol.to_dict())
+    protocol_id = connection.execute(select(ACCURACY_PROTOCOLS.c.id).where(ACCURACY_PROTOCOLS.c.fields == text)).scalar_one_or_none()
+    if protocol_id is None:
+        protocol_id = connection.execute(ACCURACY_PROTOCOLS.insert().values(fields=text)).inserted_primary_key[0]
+    connection.execute(
+        ACCURACIES.insert(),
+        [{"protocol_id": protocol_id, "architecture": to_json(row.architecture.to_dict()), "top1": row.top1, "hits": row.hits} for row in rows],
+    )
+
+
+def read(connection: Connection, protocol: AccuracyProtocol | None) -> list[AccuracyRow]:
+    """Return the rows in order of evaluation: of one protocol, or of all."""
+    joined = select(ACCURACIES, ACCURACY_PROTOCOLS.c.fields).join(ACCURACY_PROTOCOLS).order_by(ACCURACIES.c.id)
+    if protocol is not None:
+        joined = joined.where(ACCURACY_PROTOCOLS.c.fields == to_json(protocol.to_dict()))
+    rows = connection.execute(joined).all()
+    protocols = {text: AccuracyProtocol(**json.loads(text)) for text in {row.fields for row in rows}}
+    return [AccuracyRow(protocols[row.fields], Architecture.from_dict(json.loads(row.architecture)), row.top1, row.hits) for row in rows]

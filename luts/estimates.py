@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-Samples = np.ndarray[Any, np.dtype[np.int64]]
+Runs = np.ndarray[Any, np.dtype[np.int64]] | np.ndarray[Any, np.dtype[np.float64]]
 
 LATENCY_PERCENTILE = 10  # low enough to miss the slow states, high enough to outvote a freak reading of the clock
 BOOTSTRAP_DRAWS = 100  # the spread of a spread over 100 draws is 7 % of it
@@ -35,8 +35,8 @@ class Estimate:
     halves_ms: tuple[float, float]
 
 
-def estimate(visits: Sequence[Samples]) -> Estimate:
-    """Return the estimate from one or more visits, each an array of samples in nanoseconds, in order of time.
+def estimate(visits: Sequence[Runs]) -> Estimate:
+    """Return the estimate from one or more visits, each an array of nanoseconds a run, in order of time.
 
     Raises:
         ValueError: there is no visit.
@@ -53,7 +53,7 @@ def estimate(visits: Sequence[Samples]) -> Estimate:
     return Estimate(_low_percentile_ms(ascending), _relative_spread(ascending, visit_of), len(visits), len(pooled), halves_ms)
 
 
-def _low_percentile_ms(ascending: Samples) -> float:
+def _low_percentile_ms(ascending: Runs) -> float:
     """Return the percentile of sorted samples, between two samples on the straight line between them."""
     position = (len(ascending) - 1) * LATENCY_PERCENTILE / 100
     below = int(position)
@@ -61,7 +61,7 @@ def _low_percentile_ms(ascending: Samples) -> float:
     return float(first + (second - first) * (position - below)) / NANOSECONDS_A_MILLISECOND
 
 
-def _relative_spread(ascending: Samples, visit_of: np.ndarray[Any, np.dtype[np.intp]]) -> float:
+def _relative_spread(ascending: Runs, visit_of: np.ndarray[Any, np.dtype[np.intp]]) -> float:
     """Return the relative standard error of the pooled percentile.
 
     Whole visits are drawn again, not samples: the samples of one visit share the machine's state.

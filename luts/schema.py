@@ -2,18 +2,20 @@
 
 Versions of the schema:
 1   facts, subjects, sequences, visits, accuracy_protocols, accuracies
+2   visits.repeats; outcomes, warnings, claims, interpolations
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_KIND = "elastic-latency measurements"  # the fact that tells a store from any other SQLite file
 
 # Of the device, before and after a visit; NULL where the device does not tell.
 STATE_FIELDS = ("unix_time_ns", "load_1m", "frequency_khz", "temperature_c", "throttled", "memory_available_kb")
-_STATE_TYPES = {"unix_time_ns": BigInteger, "frequency_khz": Integer, "throttled": Integer, "memory_available_kb": Integer}
+_STATE_TYPES = {"unix_time_ns": BigInteger, "frequency_khz": Integer, "throttled": Integer,
+                "memory_available_kb": Integer().with_variant(BigInteger(), "postgresql")}  # fmt: skip
 
 METADATA = MetaData()
 
@@ -53,7 +55,8 @@ SEQUENCE_SUBJECTS = Table(
 )
 
 # `samples` is zlib over little-endian int64 nanoseconds, (positions, cycles) in C order. `attempt` is 0 for the visit that
-# counts; discarded ones (`discarded` says why) are kept under 1, 2, ...
+# counts; discarded ones (`discarded` says why) are kept under 1, 2, ... Each sample is one call, in which the subject ran
+# `repeats` times.
 VISITS = Table(
     "visits",
     METADATA,
@@ -68,8 +71,51 @@ VISITS = Table(
     Column("worker", Text, nullable=False),
     *(Column(f"{when}_{name}", _STATE_TYPES.get(name, Float)) for when in ("before", "after") for name in STATE_FIELDS),
     Column("samples", LargeBinary, nullable=False),
+    Column("repeats", Integer, nullable=False, server_default=text("1")),
     UniqueConstraint("plan_id", "attempt", name="nothing_is_measured_twice"),
     CheckConstraint("(attempt = 0) = (discarded IS NULL)", name="discarded_visits_do_not_count"),
+)
+
+# Why measuring a subject ended: the rule, and how far its figure could be trusted then.
+OUTCOMES = Table(
+    "outcomes",
+    METADATA,
+    Column("subject_id", Integer, ForeignKey("subjects.id"), primary_key=True),
+    Column("mode", Text, primary_key=True),
+    Column("stopped_by", Text, nullable=False),
+    Column("relative_interval", Float),
+    Column("visits", Integer, nullable=False),
+)
+
+# `numbers` is JSON.
+WARNINGS = Table(
+    "warnings",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("code", Text, nullable=False),
+    Column("numbers", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("unix_time_s", Float, nullable=False),
+)
+
+# Which collector is about to make a visit, and until when it is waited for.
+CLAIMS = Table(
+    "claims",
+    METADATA,
+    Column("plan_id", Text, primary_key=True),
+    Column("collector", Text, nullable=False),
+    Column("until_unix_s", Float, nullable=False),
+)
+
+# Figures that were not measured; `source` is JSON: what they rest on.
+INTERPOLATIONS = Table(
+    "interpolations",
+    METADATA,
+    Column("subject_id", Integer, ForeignKey("subjects.id"), primary_key=True),
+    Column("mode", Text, primary_key=True),
+    Column("latency_ns", Float, nullable=False),
+    Column("relative_error", Float),
+    Column("source", Text, nullable=False),
 )
 
 # `fields` is the protocol as JSON with sorted keys; `architecture` likewise.

@@ -2,72 +2,83 @@
 
 A commit survives the death of the process at any point; after a power cut the file is whole, and at most the commits
 since the last checkpoint are gone (`synchronous=NORMAL`: waiting for the disk at each commit would cost more time than
-measuring does). Every SQLite error leaves here as one sentence that names the file.
+measuring does). A file is made with the first thing written to it, so that a command that fails before leaves none.
 """
 
 from __future__ import annotations
 
+import filecmp
+import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import StaticPool
+
+from luts import schema, versions
+from luts.database import Database
+from luts.errors import StoreBusyError, StoreError, StoreFullError, damaged
+
+CHECKPOINT_INTERVAL_S = 5.0  # the most that a power cut can take
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
 _WAL_FORMAT = b"\x02\x02"  # bytes 18 and 19 of the header: written and read through a write-ahead log
 
 
-class StoreError(ValueError):
-    """A file that is not what it should be: another kind, a newer schema, another condition, or a contradiction with what is in it."""
+class SqliteFile(Database):
+    """A store in one file.
 
-
-class StoreFullError(OSError):
-    """The disk is full; everything committed before is kept."""
-
-
-class StoreBusyError(TimeoutError):
-    """Another process is writing the file, and did not end within the busy timeout."""
-
-
-def file_path(url_or_path: str | Path) -> Path:
-    """Return the path in a path or an `sqlite:///` URL.
-
-    Raises:
-        StoreError: a URL of another database.
-    """
-    text = str(url_or_path)
-    if "://" not in text:
-        return Path(text)
-    if not text.startswith("sqlite:///") or text == "sqlite:///":
-        raise StoreError(f"{text} is not a place for measurements; expected the path of a file, or sqlite:/// and a path")
-    return Path(text.removeprefix("sqlite:///"))
-
-
-class SqliteFile:
-    """A connection to one file; `reading()` and `writing()` are its transactions.
+    One of an older schema is read from a copy in memory, brought to the schema of today; to be written it is brought there
+    itself, and the file as it was stays beside it, its name saying the old schema.
 
     Raises:
         FileNotFoundError: the file, or for a new one its folder, does not exist.
-        StoreError: the file is no SQLite file.
+        StoreError: the file is no SQLite file, of another kind, or of a newer schema.
     """
 
     def __init__(self, path: Path, read_only: bool, busy_timeout_s: float) -> None:
-        self.path, self.read_only = path, read_only
-        self._timeout_s = busy_timeout_s
-        self._logging_ahead = False
+        super().__init__(str(path), read_only)
+        self.path, self._timeout_s = path, busy_timeout_s
         self._begin = "BEGIN"
-        self._copy: tempfile.TemporaryDirectory[str] | None = None
-        with _one_sentence(path):
-            _check_path(path, read_only)
-            self._raw = self._open_reading() if read_only else self._open("mode=rwc")
-        self._engine = create_engine("sqlite://", creator=lambda: self._raw, poolclass=StaticPool)
-        event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql(self._begin))
-        self._connection = self._engine.connect()
+        self._logging_ahead = self._closed = self._older = False
+        self._checkpointed_s = time.monotonic()
+        _check_path(path, read_only)
+        self._absent = not read_only and not _has_content(path)
+        self._engine = _engine(self._connect, lambda: self._begin)
+        if not self._absent:
+            self._look()
+
+    def _look(self) -> None:
+        """Check what the file is before anything is written to it."""
+        with _one_sentence(self.name), closing(self._open_reading()) as raw, _engine(lambda: raw).connect() as connection:
+            version = versions.version_of(connection, self.name)
+        if version is None and self.read_only:
+            raise StoreError(f"{self.name} is empty; expected measurements, as `profiler collect` writes them")
+        self._absent = version is None
+        self._older = version is not None and version < schema.SCHEMA_VERSION
+        if self._older and not self.read_only:
+            self._bring_up(version)
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreError(f"{self.name} is closed; open it again")
+        if self._absent:
+            return self._prepared(sqlite3.connect(":memory:", isolation_level=None))
+        if not self.read_only:
+            return self._open("mode=rwc")
+        raw = self._open_reading()
+        return self._prepared(_in_memory(raw)) if self._older else raw
+
+    def _prepared(self, raw: sqlite3.Connection) -> sqlite3.Connection:
+        with _engine(lambda: raw).begin() as connection:
+            versions.prepare(connection, self.name)
+        return raw
 
     def _open(self, options: str, path: Path | None = None) -> sqlite3.Connection:
         uri = f"{(path or self.path).absolute().as_uri()}?{options}"
@@ -89,66 +100,119 @@ class SqliteFile:
         if index.exists():
             return self._open("mode=ro")
         # Left by a writer that died, or copied together: reading the log needs an index beside it, so read from a copy.
-        self._copy = tempfile.TemporaryDirectory(prefix="measurements-")
-        copies = [Path(shutil.copyfile(source, Path(self._copy.name, source.name))) for source in (self.path, log)]
-        return self._open("mode=rw", copies[0])
+        with tempfile.TemporaryDirectory(prefix="measurements-") as folder:
+            copies = [Path(shutil.copyfile(source, Path(folder, source.name))) for source in (self.path, log)]
+            return _in_memory(self._open("mode=rw", copies[0]))
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Return a transaction that sees one state of the file."""
+        if self._absent and _has_content(self.path):  # made by another process meanwhile
+            self._begin_file()
+        return self._transaction("BEGIN")
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Run a transaction that sees one state of the file."""
-        yield from self._transaction("BEGIN")
+    def _writing(self) -> Iterator[Connection]:
+        if self._absent:
+            self._begin_file()
+        self._log_ahead()
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            yield connection
+        if time.monotonic() - self._checkpointed_s > CHECKPOINT_INTERVAL_S:
+            self._pragma("wal_checkpoint(PASSIVE)")
+            self._checkpointed_s = time.monotonic()
+
+    def _begin_file(self) -> None:
+        """Go on in the file itself, made where there is none."""
+        self._absent = False
+        self._engine.dispose()
+        self._log_ahead()
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            versions.prepare(connection, self.name)
+
+    def _bring_up(self, version: int) -> None:
+        """Bring the file to the schema of today; as it was, it stays under another name."""
+        self._log_ahead()
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            if versions.version_of(connection, self.name) == version:  # else another process was faster
+                self._keep(self.path.with_name(f"{self.path.stem}.schema{version}{self.path.suffix}"))
+                versions.prepare(connection, self.name)
+
+    def _keep(self, kept: Path) -> None:
+        """Copy what is committed to `kept`, whole or not at all; the same copy may be there already."""
+        part = _beside(kept, ".part")
+        with closing(self._open("mode=ro")) as source, closing(sqlite3.connect(part)) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        try:
+            if kept.exists() and not filecmp.cmp(part, kept, shallow=False):
+                raise StoreError(f"{self.name} is of an older schema and would be kept as {kept}, but that is another file; move that away")
+            part.replace(kept)
+        finally:
+            part.unlink(missing_ok=True)
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Run a transaction that is committed at the end, or rolled back on any error.
-
-        Raises:
-            StoreError: the file was opened for reading.
-            StoreFullError: the disk is full.
-            StoreBusyError: another process is writing.
-        """
-        if self.read_only:
-            raise StoreError(f"{self.path} is opened for reading only; open it for writing to add to it")
-        if not self._logging_ahead:
-            with _one_sentence(self.path):
-                self._raw.execute("PRAGMA journal_mode = WAL")
-            self._logging_ahead = True
-        yield from self._transaction("BEGIN IMMEDIATE")
-
     def _transaction(self, begin: str) -> Iterator[Connection]:
-        with _one_sentence(self.path):
+        with _one_sentence(self.name):
             self._begin = begin
-            with self._connection.begin():
-                yield self._connection
+            try:
+                with self._engine.begin() as connection:
+                    yield connection
+            except Exception:
+                raise
+            except BaseException:  # an interrupt leaves the connection at any point: the next transaction gets another
+                self._engine.dispose()
+                raise
 
-    def checkpoint(self) -> None:
-        """Bring what is committed from the log into the file, and to the disk, as far as readers allow."""
-        with _one_sentence(self.path):
-            self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    def _pragma(self, text: str) -> tuple[object, ...]:
+        with _one_sentence(self.name):
+            raw = self._engine.raw_connection()
+            try:
+                return tuple(raw.cursor().execute(f"PRAGMA {text}").fetchone())
+            finally:
+                raw.close()
+
+    def _log_ahead(self) -> None:
+        if not self._logging_ahead:
+            self._pragma("journal_mode = WAL")
+            self._logging_ahead = True
 
     def finish(self) -> None:
-        """Make the file self-contained: no log beside it.
-
-        Raises:
-            StoreBusyError: another process has the file open.
-        """
-        with _one_sentence(self.path):
-            if not self.read_only and self._raw.execute("PRAGMA journal_mode").fetchone() != ("delete",):
-                self._raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                self._raw.execute("PRAGMA journal_mode = DELETE").fetchall()
-                self._logging_ahead = False
+        """Make the file self-contained: no log beside it, unless another process has it open."""
+        if self.read_only or self._absent:
+            return
+        with suppress(StoreBusyError):
+            self._pragma("busy_timeout = 0")
+            self._pragma("wal_checkpoint(TRUNCATE)")
+            self._pragma("journal_mode = DELETE")
+        self._pragma(f"busy_timeout = {round(self._timeout_s * 1000)}")
+        self._logging_ahead = False
 
     def close(self) -> None:
         """Close the connection; what is committed stays."""
-        self._connection.close()
+        self._closed = True
         self._engine.dispose()
-        self._raw.close()
-        if self._copy is not None:
-            self._copy.cleanup()
+
+
+def _engine(connect: Callable[[], sqlite3.Connection], begin: Callable[[], str] = lambda: "BEGIN") -> Engine:
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin()))
+    return engine
+
+
+def _in_memory(raw: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a copy of a database, which is closed."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    with closing(raw):
+        raw.backup(copy)
+    return copy
 
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _header(path: Path) -> bytes:
@@ -167,12 +231,14 @@ def _check_path(path: Path, read_only: bool) -> None:
             raise FileNotFoundError(f"there is no file {path}; expected measurements, as `profiler collect` writes them")
         if not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.absolute().parent} to write {path.name} in; make it first")
+        if not os.access(path.absolute().parent, os.W_OK):
+            raise PermissionError(f"{path} cannot be made; choose a folder that you may write in")
     elif path.stat().st_size and not _beside(path, "-wal").exists() and not _header(path).startswith(_SQLITE_HEADER):
         raise StoreError(f"{path} is not a file of measurements; expected an SQLite file, as `profiler collect` writes it")
 
 
 @contextmanager
-def _one_sentence(path: Path) -> Iterator[None]:
+def _one_sentence(name: str) -> Iterator[None]:
     try:
         yield
     except IntegrityError:
@@ -181,12 +247,12 @@ def _one_sentence(path: Path) -> Iterator[None]:
         reason = str(error.orig if isinstance(error, DBAPIError) else error)
         if "disk is full" in reason:
             raise StoreFullError(
-                f"{path} cannot grow, the disk is full; everything before is kept: make room and run the same command again"
+                f"{name} cannot grow, the disk is full; everything before is kept: make room and run the same command again"
             ) from error
         if "locked" in reason or "busy" in reason:
-            raise StoreBusyError(f"{path} is in use by another process; wait until that has ended, or write to another file") from error
+            raise StoreBusyError(f"{name} is in use by another process; wait until that has ended, or write to another file") from error
         if "readonly" in reason:
-            raise PermissionError(f"{path} cannot be written; make the file and its folder writable, or copy it") from error
-        if any(words in reason for words in ("not a database", "malformed", "no such")):
-            raise StoreError(f"{path} is damaged or not a file of measurements ({reason}); take a copy, or measure again") from error
-        raise OSError(f"{path} could not be read or written: {reason}") from error
+            raise PermissionError(f"{name} cannot be written; make the file and its folder writable, or copy it") from error
+        if any(words in reason for words in ("not a database", "malformed", "no such", "decode")):
+            raise damaged(name, reason) from error
+        raise OSError(f"{name} could not be read or written: {reason}") from error

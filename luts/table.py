@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 
 from luts.condition import Condition
-from luts.estimates import Samples, estimate
-from luts.store import MeasurementStore, StoreError, Subject, VisitRecord
+from luts.errors import damage_told
+from luts.estimates import NANOSECONDS_A_MILLISECOND, estimate
+from luts.records import Interpolation, Subject, VisitRecord
+from luts.store import MeasurementStore, StoreError
+from luts.visits import Samples
 from supernets.blocks import BlockSpec
 from supernets.space import Architecture
+
+Runs = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = [
     "MODES", "ORIGINS", "Condition", "Entry", "LatencyTable", "MissingBlockError", "NetworkMeasurement", "network_measurements", "visits_by_subject",
@@ -105,26 +110,31 @@ class LatencyTable:
 
         Raises:
             FileNotFoundError: there is no such file.
-            StoreError: it is a file of another kind, or nothing was measured into it yet.
+            StoreError: it is a file of another kind or damaged, or nothing was measured into it yet.
         """
         with MeasurementStore(path, read_only=True) as store:
             return cls.of_store(store, mode)
 
     @classmethod
     def of_store(cls, store: MeasurementStore, mode: str = "chain") -> LatencyTable:
-        """Return the table of an open store, as far as it has been measured.
+        """Return the table of an open store, as far as it has been measured; what was measured goes before what was interpolated.
 
         Raises:
-            StoreError: nothing was measured into it yet.
+            StoreError: nothing was measured into it yet, or it is damaged.
         """
         condition = store.condition()
         if condition is None:
             raise StoreError(f"{store.name} holds no latencies yet; measure them with `profiler collect`")
-        entries = [_entry(subject, visits, condition.origin) for subject, visits in visits_by_subject(store.samples("block", mode))]
-        alone = visits_by_subject(store.samples("block", "alone")) if mode == "chain" else ()
-        alone_ms = {subject.key: estimate(visits).latency_ms for subject, visits in alone}
+        with damage_told(store.name):
+            specs = {subject.key: subject for subject in store.subjects()}
+            interpolations = store.interpolations()
+            entries = [_interpolated(specs[figure.key], figure) for figure in interpolations if figure.mode == mode]
+            entries += [_entry(subject, visits, condition.origin) for subject, visits in visits_by_subject(store.samples("block", mode))]
+            alone_ms = {figure.key: figure.latency_ns / NANOSECONDS_A_MILLISECOND for figure in interpolations if figure.mode == "alone"}
+            for subject, visits in visits_by_subject(store.samples("block", "alone")) if mode == "chain" else ():
+                alone_ms[subject.key] = estimate(visits).latency_ms
         space = (store.collection() or {}).get("space")
-        return cls(condition, mode, entries, network_measurements(store), str(store.name), space, alone_ms)
+        return cls(condition, mode, entries, network_measurements(store), store.name, space, alone_ms if mode == "chain" else {})
 
     def entry(self, block: BlockSpec) -> Entry:
         """Return the block's entry.
@@ -184,28 +194,38 @@ class LatencyTable:
 
 
 def network_measurements(store: MeasurementStore) -> list[NetworkMeasurement]:
-    """Return the whole networks measured into a store, in order of their first visit."""
-    return [_network(subject, visits) for subject, visits in visits_by_subject(store.samples("network"))]
+    """Return the whole networks measured into a store, in order of their first visit.
+
+    Raises:
+        StoreError: the store is damaged.
+    """
+    with damage_told(store.name):
+        return [_network(subject, visits) for subject, visits in visits_by_subject(store.samples("network"))]
 
 
-def visits_by_subject(samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Iterator[tuple[Subject, list[Samples]]]:
-    """Yield each subject with its samples visit by visit; places of one visit where it stood more than once are one."""
+def visits_by_subject(samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Iterator[tuple[Subject, list[Runs]]]:
+    """Yield each subject with its nanoseconds a run visit by visit; places of one visit where it stood more than once are one."""
     subjects: dict[str, Subject] = {}
-    visits: dict[str, dict[int, list[Samples]]] = {}
+    visits: dict[str, dict[int, list[Runs]]] = {}
     for subject, visit, own_samples in samples:
         subjects[subject.key] = subject
-        visits.setdefault(subject.key, {}).setdefault(visit.number, []).append(own_samples)
+        visits.setdefault(subject.key, {}).setdefault(visit.number, []).append(own_samples / visit.repeats)
 
     for key, by_visit in visits.items():
         yield subjects[key], [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in by_visit.values()]
 
 
-def _entry(subject: Subject, visits: Sequence[Samples], origin: str) -> Entry:
+def _interpolated(subject: Subject, figure: Interpolation) -> Entry:
+    latency_ms = figure.latency_ns / NANOSECONDS_A_MILLISECOND
+    return Entry(BlockSpec.from_dict(dict(subject.spec)), latency_ms, "interpolated", figure.relative_error, visits=0, samples=0)
+
+
+def _entry(subject: Subject, visits: Sequence[Runs], origin: str) -> Entry:
     found = estimate(visits)
     return Entry(BlockSpec.from_dict(dict(subject.spec)), found.latency_ms, origin, found.relative_spread, found.visits, found.samples)
 
 
-def _network(subject: Subject, visits: Sequence[Samples]) -> NetworkMeasurement:
+def _network(subject: Subject, visits: Sequence[Runs]) -> NetworkMeasurement:
     found, spec = estimate(visits), _network_spec(subject)
     return NetworkMeasurement(
         latency_ms=found.latency_ms, relative_spread=found.relative_spread, visits=found.visits, samples=found.samples,

@@ -1,0 +1,87 @@
+"""What a measurement store holds, as its users see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = ("block", "network")
+
+State = Mapping[str, Any]  # of the device: the names of schema.STATE_FIELDS → value, None or absent where unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured: a block or a whole network, described by `spec`; `role` says what for.
+
+    Raises:
+        ValueError: the kind is neither block nor network.
+    """
+
+    key: str
+    kind: str
+    role: str
+    spec: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind of subject {self.key!r} is {self.kind!r}; expected 'block' or 'network'")
+
+
+@dataclass(frozen=True, slots=True)
+class VisitRecord:
+    """When and how a visit was made; `number` orders the visits of a store by time, whatever the device's clock says.
+
+    Each sample is the time of one call, in which every subject ran `repeats` times.
+    """
+
+    number: int
+    plan_id: str
+    mode: str
+    round: int
+    worker: str
+    discarded: str | None
+    state_before: State
+    state_after: State
+    repeats: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Why measuring a subject ended: the rule, the 95 % interval as a share of the latency (None if unknown), and after how many visits."""
+
+    key: str
+    mode: str
+    stopped_by: str
+    relative_interval: float | None
+    visits: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWarning:
+    """Why not to trust the measurements: a code, the numbers behind it, and a sentence of what to do."""
+
+    code: str
+    numbers: Mapping[str, Any]
+    text: str
+    unix_time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolation:
+    """A subject's latency that was not measured: how far off it may be (None if unknown), and what it rests on.
+
+    Raises:
+        ValueError: a latency that is not positive.
+    """
+
+    key: str
+    mode: str
+    latency_ns: float
+    relative_error: float | None
+    source: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.latency_ns > 0:
+            raise ValueError(f"interpolated latency of {self.key!r} is {self.latency_ns} ns; expected more than 0")
