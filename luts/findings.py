@@ -1,4 +1,4 @@
-"""Rows of what was concluded from measurements: outcomes, warnings, and figures that were interpolated."""
+"""Rows of what was concluded from measurements: outcomes, warnings, and figures without samples."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sqlalchemy import Connection, and_, bindparam, select
 
 from luts import subjects
 from luts.facts import to_json
-from luts.records import Interpolation, Outcome, StoredWarning
-from luts.schema import INTERPOLATIONS, OUTCOMES, SUBJECTS, WARNINGS
+from luts.records import Figure, Outcome, StoredWarning
+from luts.schema import FIGURES, OUTCOMES, SUBJECTS, WARNINGS
 
 
 def write_outcomes(connection: Connection, outcomes: Sequence[Outcome], name: str) -> None:
@@ -49,27 +49,22 @@ def read_warnings(connection: Connection) -> list[StoredWarning]:
     return [StoredWarning(row.code, json.loads(row.numbers), row.text, row.unix_time_s) for row in rows]
 
 
-def write_interpolations(connection: Connection, interpolations: Sequence[Interpolation], name: str) -> None:
-    """Replace all interpolated figures."""
-    ids = subjects.ids(connection, (figure.key for figure in interpolations), name)
-    connection.execute(INTERPOLATIONS.delete())
-    if interpolations:
-        connection.execute(
-            INTERPOLATIONS.insert(),
-            [
-                {
-                    "subject_id": ids[figure.key],
-                    "mode": figure.mode,
-                    "latency_ns": figure.latency_ns,
-                    "relative_error": figure.relative_error,
-                    "source": to_json(figure.source),
-                }
-                for figure in interpolations
-            ],  # fmt: skip
-        )
+def write_figures(connection: Connection, figures: Sequence[Figure], name: str) -> None:
+    """Replace all figures."""
+    ids = subjects.ids(connection, (figure.key for figure in figures), name)
+    rows = [
+        {"subject_id": ids[figure.key], "mode": figure.mode, "origin": figure.origin, "latency_ns": figure.latency_ns,
+         "relative_error": figure.relative_error, "visits": figure.visits, "samples": figure.samples, "source": to_json(figure.source)}
+        for figure in figures
+    ]  # fmt: skip
+    connection.execute(FIGURES.delete())
+    if rows:
+        connection.execute(FIGURES.insert(), rows)
 
 
-def read_interpolations(connection: Connection) -> list[Interpolation]:
-    """Return all interpolated figures, in order of their subjects' declaration."""
-    rows = connection.execute(select(SUBJECTS.c.key, INTERPOLATIONS).join(SUBJECTS).order_by(INTERPOLATIONS.c.subject_id, INTERPOLATIONS.c.mode))
-    return [Interpolation(row.key, row.mode, row.latency_ns, row.relative_error, json.loads(row.source)) for row in rows]
+def read_figures(connection: Connection) -> list[Figure]:
+    """Return all figures, in order of their subjects' declaration."""
+    rows = connection.execute(select(SUBJECTS.c.key, FIGURES).join(SUBJECTS).order_by(FIGURES.c.subject_id, FIGURES.c.mode))
+    return [
+        Figure(row.key, row.mode, row.latency_ns, row.relative_error, json.loads(row.source), row.origin, row.visits, row.samples) for row in rows
+    ]

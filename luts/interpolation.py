@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from luts.records import Interpolation
+from luts.records import Figure
 from supernets.blocks import BlockSpec
 
 NANOSECONDS_A_MILLISECOND = 1e6
@@ -40,7 +40,7 @@ SIDE = Law("side", lambda block: replace(block, input_side=1), lambda block: blo
 WIDTH = Law("width", _any_width, lambda block: block.mid_channels)
 
 
-def interpolate(measured: Measured, wanted: Iterable[BlockSpec], mode: str, law: Law = SIDE) -> list[Interpolation]:
+def interpolate(measured: Measured, wanted: Iterable[BlockSpec], mode: str, law: Law = SIDE) -> list[Figure]:
     """Return the figures of those wanted blocks that lie between two measured ones; the others are left out.
 
     The expected error is the root mean square of what the law misses where a measured block is left out: of the block's
@@ -55,7 +55,7 @@ def interpolate(measured: Measured, wanted: Iterable[BlockSpec], mode: str, law:
         if neighbours is not None:
             error = _expected_error(misses[law.family(block)], pooled)
             source = {"law": law.name, "blocks": [neighbour.key for neighbour in neighbours]}
-            found.append(Interpolation(block.key, mode, _between(block, neighbours, measured, law) * NANOSECONDS_A_MILLISECOND, error, source))
+            found.append(Figure(block.key, mode, _between(block, neighbours, measured, law) * NANOSECONDS_A_MILLISECOND, error, source))
     return found
 
 

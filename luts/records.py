@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,11 +70,13 @@ class StoredWarning:
 
 
 @dataclass(frozen=True, slots=True)
-class Interpolation:
-    """A subject's latency that was not measured: how far off it may be (None if unknown), and what it rests on.
+class Figure:
+    """A subject's latency without samples in this store: how far off it may be (None if unknown), and what it rests on.
+
+    `origin` is one of luts.table.ORIGINS; `visits` and `samples` are what another tool's figure was made from.
 
     Raises:
-        ValueError: a latency that is not positive.
+        ValueError: a latency that is not positive and finite.
     """
 
     key: str
@@ -81,7 +84,10 @@ class Interpolation:
     latency_ns: float
     relative_error: float | None
     source: Mapping[str, Any]
+    origin: str = "interpolated"
+    visits: int = 0
+    samples: int = 0
 
     def __post_init__(self) -> None:
-        if not self.latency_ns > 0:
-            raise ValueError(f"interpolated latency of {self.key!r} is {self.latency_ns} ns; expected more than 0")
+        if not 0 < self.latency_ns < math.inf:
+            raise ValueError(f"{self.origin} latency of {self.key!r} is {self.latency_ns} ns; expected more than 0")

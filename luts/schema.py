@@ -2,20 +2,25 @@
 
 Versions of the schema:
 1   facts, subjects, sequences, visits, accuracy_protocols, accuracies
-2   visits.repeats; outcomes, warnings, claims, interpolations
+2   visits.repeats; outcomes, warnings, claims, figures
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import BigInteger, CheckConstraint, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, text
+from sqlalchemy.types import TypeEngine
 
 SCHEMA_VERSION = 2
 FILE_KIND = "elastic-latency measurements"  # the fact that tells a store from any other SQLite file
 
 # Of the device, before and after a visit; NULL where the device does not tell.
 STATE_FIELDS = ("unix_time_ns", "load_1m", "frequency_khz", "temperature_c", "throttled", "memory_available_kb")
-_STATE_TYPES = {"unix_time_ns": BigInteger, "frequency_khz": Integer, "throttled": Integer,
-                "memory_available_kb": Integer().with_variant(BigInteger(), "postgresql")}  # fmt: skip
+_LARGE = Integer().with_variant(BigInteger(), "postgresql")  # SQLite's integers are large anyway
+_STATE_TYPES: dict[str, TypeEngine[Any]] = {
+    "unix_time_ns": BigInteger(), "frequency_khz": Integer(), "throttled": Integer(), "memory_available_kb": _LARGE,
+}  # fmt: skip
 
 METADATA = MetaData()
 
@@ -69,7 +74,7 @@ VISITS = Table(
     Column("sequence_id", Integer, ForeignKey("sequences.id"), nullable=False),
     Column("cycles", Integer, nullable=False),
     Column("worker", Text, nullable=False),
-    *(Column(f"{when}_{name}", _STATE_TYPES.get(name, Float)) for when in ("before", "after") for name in STATE_FIELDS),
+    *(Column(f"{when}_{name}", _STATE_TYPES.get(name, Float())) for when in ("before", "after") for name in STATE_FIELDS),
     Column("samples", LargeBinary, nullable=False),
     Column("repeats", Integer, nullable=False, server_default=text("1")),
     UniqueConstraint("plan_id", "attempt", name="nothing_is_measured_twice"),
@@ -107,14 +112,17 @@ CLAIMS = Table(
     Column("until_unix_s", Float, nullable=False),
 )
 
-# Figures that were not measured; `source` is JSON: what they rest on.
-INTERPOLATIONS = Table(
-    "interpolations",
+# Figures without samples here: interpolated, or imported; `source` is JSON: what they rest on.
+FIGURES = Table(
+    "figures",
     METADATA,
     Column("subject_id", Integer, ForeignKey("subjects.id"), primary_key=True),
     Column("mode", Text, primary_key=True),
+    Column("origin", Text, nullable=False),
     Column("latency_ns", Float, nullable=False),
     Column("relative_error", Float),
+    Column("visits", Integer, nullable=False),
+    Column("samples", Integer, nullable=False),
     Column("source", Text, nullable=False),
 )
 

@@ -20,13 +20,14 @@ from luts.accuracies import AccuracyProtocol, AccuracyRow
 from luts.condition import Condition
 from luts.database import Database
 from luts.errors import StoreBusyError, StoreError, StoreFullError, damage_told
-from luts.records import Interpolation, Outcome, State, StoredWarning, Subject, VisitRecord
+from luts.postgres import PREFIXES, PostgresDatabase
+from luts.records import Figure, Outcome, State, StoredWarning, Subject, VisitRecord
 from luts.sqlite_file import SqliteFile
 from luts.visits import Samples
 from supernets.space import Architecture
 
 __all__ = [
-    "AccuracyProtocol", "AccuracyRow", "Interpolation", "MeasurementStore", "Outcome", "Samples", "StoreBusyError", "StoreError", "StoreFullError",
+    "AccuracyProtocol", "AccuracyRow", "Figure", "MeasurementStore", "Outcome", "Samples", "StoreBusyError", "StoreError", "StoreFullError",
     "StoredWarning", "Subject", "VisitRecord",
 ]  # fmt: skip
 
@@ -34,14 +35,16 @@ BUSY_TIMEOUT_S = 10.0
 
 
 def open_database(url_or_path: str | Path, read_only: bool, busy_timeout_s: float) -> Database:
-    """Return the database of a store: a file by its path or `sqlite:///` URL.
+    """Return the database of a store: a file by its path or `sqlite:///` URL, or a schema of a PostgreSQL server by its URL.
 
     Raises:
         StoreError: a URL of another database.
     """
     text = str(url_or_path)
+    if text.startswith(PREFIXES):
+        return PostgresDatabase(text, read_only, busy_timeout_s)
     if "://" in text and (not text.startswith("sqlite:///") or text == "sqlite:///"):
-        raise StoreError(f"{text} is not a place for measurements; expected the path of a file, or sqlite:/// and a path")
+        raise StoreError(f"{text} is not a place for measurements; expected the path of a file, sqlite:/// and a path, or postgresql://HOST/DATABASE")
     return SqliteFile(Path(text.removeprefix("sqlite:///")), read_only, busy_timeout_s)
 
 
@@ -224,15 +227,23 @@ class MeasurementStore:
         with self._reading() as connection:
             return findings.read_warnings(connection)
 
-    def set_interpolations(self, interpolations: Sequence[Interpolation]) -> None:
-        """Replace all interpolated figures."""
+    def set_figures(self, figures: Sequence[Figure]) -> None:
+        """Replace all figures without samples: interpolated and imported ones."""
         with self._database.writing() as connection:
-            findings.write_interpolations(connection, interpolations, self.name)
+            findings.write_figures(connection, figures, self.name)
 
-    def interpolations(self) -> list[Interpolation]:
-        """Return all interpolated figures, in order of their subjects' declaration."""
+    def set_interpolations(self, interpolations: Sequence[Figure]) -> None:
+        """Replace the interpolated figures; for what has a figure of another origin, that one stays."""
+        with self._database.writing() as connection:
+            with damage_told(self.name):
+                kept = {(figure.key, figure.mode): figure for figure in findings.read_figures(connection) if figure.origin != "interpolated"}
+            fresh = [figure for figure in interpolations if (figure.key, figure.mode) not in kept]
+            findings.write_figures(connection, [*kept.values(), *fresh], self.name)
+
+    def figures(self) -> list[Figure]:
+        """Return all figures without samples, in order of their subjects' declaration."""
         with self._reading() as connection:
-            return findings.read_interpolations(connection)
+            return findings.read_figures(connection)
 
     # --- accuracies -------------------------------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from luts.condition import Condition
+from luts.drift import drift_of
 from luts.errors import damage_told
 from luts.estimates import NANOSECONDS_A_MILLISECOND, estimate
-from luts.records import Interpolation, Subject, VisitRecord
+from luts.records import Figure, Subject, VisitRecord
 from luts.store import MeasurementStore, StoreError
 from luts.visits import Samples
 from supernets.blocks import BlockSpec
@@ -117,7 +118,7 @@ class LatencyTable:
 
     @classmethod
     def of_store(cls, store: MeasurementStore, mode: str = "chain") -> LatencyTable:
-        """Return the table of an open store, as far as it has been measured; what was measured goes before what was interpolated.
+        """Return the table of an open store, as far as it has been measured; what was measured here goes before other figures.
 
         Raises:
             StoreError: nothing was measured into it yet, or it is damaged.
@@ -127,11 +128,13 @@ class LatencyTable:
             raise StoreError(f"{store.name} holds no latencies yet; measure them with `profiler collect`")
         with damage_told(store.name):
             specs = {subject.key: subject for subject in store.subjects()}
-            interpolations = store.interpolations()
-            entries = [_interpolated(specs[figure.key], figure) for figure in interpolations if figure.mode == mode]
-            entries += [_entry(subject, visits, condition.origin) for subject, visits in visits_by_subject(store.samples("block", mode))]
-            alone_ms = {figure.key: figure.latency_ns / NANOSECONDS_A_MILLISECOND for figure in interpolations if figure.mode == "alone"}
-            for subject, visits in visits_by_subject(store.samples("block", "alone")) if mode == "chain" else ():
+            figures = store.figures()
+            entries = [_stated(specs[figure.key], figure) for figure in figures if figure.mode == mode]
+            drift = drift_of(store.samples("block", "anchor"))
+            measured = visits_by_subject(drift.undrifted(store.samples("block", mode)))
+            entries += [_entry(subject, visits, condition.origin) for subject, visits in measured]
+            alone_ms = {figure.key: figure.latency_ns / NANOSECONDS_A_MILLISECOND for figure in figures if figure.mode == "alone"}
+            for subject, visits in visits_by_subject(drift.undrifted(store.samples("block", "alone"))) if mode == "chain" else ():
                 alone_ms[subject.key] = estimate(visits).latency_ms
         space = (store.collection() or {}).get("space")
         return cls(condition, mode, entries, network_measurements(store), store.name, space, alone_ms if mode == "chain" else {})
@@ -200,7 +203,12 @@ def network_measurements(store: MeasurementStore) -> list[NetworkMeasurement]:
         StoreError: the store is damaged.
     """
     with damage_told(store.name):
-        return [_network(subject, visits) for subject, visits in visits_by_subject(store.samples("network"))]
+        specs = {subject.key: subject for subject in store.subjects()}
+        networks = {figure.key: _stated_network(specs[figure.key], figure) for figure in store.figures() if figure.mode == "network"}
+        drift = drift_of(store.samples("block", "anchor"))
+        for subject, visits in visits_by_subject(drift.undrifted(store.samples("network"))):
+            networks[subject.key] = _network(subject, visits)
+        return list(networks.values())
 
 
 def visits_by_subject(samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Iterator[tuple[Subject, list[Runs]]]:
@@ -215,9 +223,9 @@ def visits_by_subject(samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -
         yield subjects[key], [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in by_visit.values()]
 
 
-def _interpolated(subject: Subject, figure: Interpolation) -> Entry:
+def _stated(subject: Subject, figure: Figure) -> Entry:
     latency_ms = figure.latency_ns / NANOSECONDS_A_MILLISECOND
-    return Entry(BlockSpec.from_dict(dict(subject.spec)), latency_ms, "interpolated", figure.relative_error, visits=0, samples=0)
+    return Entry(BlockSpec.from_dict(dict(subject.spec)), latency_ms, figure.origin, figure.relative_error, figure.visits, figure.samples)
 
 
 def _entry(subject: Subject, visits: Sequence[Runs], origin: str) -> Entry:
@@ -230,6 +238,14 @@ def _network(subject: Subject, visits: Sequence[Runs]) -> NetworkMeasurement:
     return NetworkMeasurement(
         latency_ms=found.latency_ms, relative_spread=found.relative_spread, visits=found.visits, samples=found.samples,
         halves_ms=found.halves_ms, role=subject.role, key=subject.key, **spec,
+    )  # fmt: skip
+
+
+def _stated_network(subject: Subject, figure: Figure) -> NetworkMeasurement:
+    first, second = (np.nan if half is None else float(half) for half in figure.source["halves_ms"])
+    return NetworkMeasurement(
+        latency_ms=figure.latency_ns / NANOSECONDS_A_MILLISECOND, relative_spread=figure.relative_error, visits=figure.visits,
+        samples=figure.samples, halves_ms=(first, second), role=subject.role, key=subject.key, **_network_spec(subject),
     )  # fmt: skip
 
 

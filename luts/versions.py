@@ -46,7 +46,7 @@ def prepare(connection: Connection, name: str) -> None:
 
 def _from_1_to_2(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE visits ADD COLUMN repeats INTEGER DEFAULT 1 NOT NULL")
-    schema.METADATA.create_all(connection, tables=[schema.OUTCOMES, schema.WARNINGS, schema.CLAIMS, schema.INTERPOLATIONS])
+    schema.METADATA.create_all(connection, tables=[schema.OUTCOMES, schema.WARNINGS, schema.CLAIMS, schema.FIGURES])
 
 
 _MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _from_1_to_2}

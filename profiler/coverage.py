@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from luts.table import LatencyTable
 from supernets.places import distinct_blocks
 from supernets.space import SearchSpace
@@ -13,8 +15,12 @@ def covered_space(space: SearchSpace, table: LatencyTable) -> SearchSpace:
     Raises:
         MissingBlockError: there are none; the text names the first missing blocks.
     """
-    sides = next((choice.allowed for choice in space.choices if choice.name == "resolution"), ())
-    covered = [side for side in sides if not table.missing(distinct_blocks(space.restrict({"resolution": (side,)})))]
+    covered = [side for side in resolutions(space) if not table.missing(distinct_blocks(space.restrict({"resolution": (side,)})))]
     if not covered:
         table.latency_ms(distinct_blocks(space))
     return space.restrict({"resolution": covered}) if covered else space
+
+
+def resolutions(space: SearchSpace) -> tuple[Any, ...]:
+    """Return the input sides that a space allows."""
+    return next((choice.allowed for choice in space.choices if choice.name == "resolution"), ())

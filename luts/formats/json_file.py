@@ -68,12 +68,15 @@ class JsonFile(TableFormat):
             raise TableFileError(f"version is {found['version']}, expected {VERSION}; read it with the release that wrote it, or newer")
         no_others(found, _FIELDS)
         space = found.get("space")
+        networks = tuple(_network(mapping(values, "a network")) for values in sequence(found.get("networks"), "networks"))
+        if len({network.key for network in networks}) < len(networks):
+            raise TableFileError("two networks have one key; networks have different keys")
         return TableContent(
             tuple(_entry(mapping(values, "an entry")) for values in sequence(found.get("entries"), "entries")),
             condition_of(mapping(found.get("condition"), "condition")),
             text(found.get("mode"), "mode"),
             None if space is None else text(space, "space"),
-            tuple(_network(mapping(values, "a network")) for values in sequence(found.get("networks"), "networks")),
+            networks,
         )
 
 

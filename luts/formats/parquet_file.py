@@ -42,9 +42,10 @@ class ParquetFile(TableFormat):
             unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
             if file.metadata.num_rows > MOST_ROWS or unpacked > MOST_BYTES:
                 raise TableFileError(f"it has {file.metadata.num_rows} rows in {unpacked} bytes; expected at most {MOST_ROWS} in {MOST_BYTES}")
-            return content_of_rows(file.read().to_pylist())
-        except (arrow.ArrowException, OSError) as error:
+            found = file.read().to_pylist()
+        except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise TableFileError(f"it is no Parquet file: {error}") from None
+        return content_of_rows(found)
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -1,0 +1,26 @@
+"""Two latency tables into one: the workflow behind `profiler table merge`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from luts.merging import MergeSummary, merge_into
+from luts.store import MeasurementStore
+from luts.table import LatencyTable
+from profiler.new_table import new_table_file
+
+
+def merge_tables(first: Path, second: Path, out: Path) -> MergeSummary:
+    """Make a table file of two, with every visit of both.
+
+    Raises:
+        FileExistsError: there is a file at `out` already.
+        StoreError: the conditions differ, or the files contradict each other.
+    """
+    for table in (first, second):
+        LatencyTable.open(table)  # what is no table is refused before anything is written
+    with new_table_file(out) as path, MeasurementStore(second, read_only=True) as other:
+        shutil.copyfile(first, path)
+        with MeasurementStore(path) as store:
+            return merge_into(store, other)
