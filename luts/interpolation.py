@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from luts.estimates import NANOSECONDS_A_MILLISECOND
 from luts.records import Figure
 from supernets.blocks import BlockSpec
 
-NANOSECONDS_A_MILLISECOND = 1e6
 POOLED_WEIGHT = 2  # misses that the other families' count for in a family's expected error: it has few of its own
 
 Measured: TypeAlias = Mapping[BlockSpec, float]  # block → latency_ms

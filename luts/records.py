@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from supernets.blocks import BlockSpec
+
 KINDS = ("block", "network")
 
 State = Mapping[str, Any]  # of the device: the names of schema.STATE_FIELDS → value, None or absent where unknown
@@ -28,6 +30,11 @@ class Subject:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind of subject {self.key!r} is {self.kind!r}; expected 'block' or 'network'")
+
+    @classmethod
+    def of_block(cls, block: BlockSpec) -> Subject:
+        """Return the block as a subject, by its shapes alone: one may stand at many places."""
+        return cls(block.key, "block", "", {field: value for field, value in block.to_dict().items() if field != "name"})
 
 
 @dataclass(frozen=True, slots=True)
