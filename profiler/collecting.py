@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from device_agents.base import DeviceAgent
 from luts.store import MeasurementStore, StoreError
-from luts.table import LatencyTable
 from profiler.measuring.collect import CollectSummary, collect
-from profiler.measuring.plan import make_plan
+from profiler.measuring.evidence import Evidence
+from profiler.measuring.plan import CHAIN, NETWORK, make_plan
 from profiler.measuring.settings import preset
-from profiler.trust import trust_checks
+from profiler.measuring.stopping import BY_TARGET
+from profiler.trust import TrustCheck, trust_checks
 from supernets.space import SearchSpace
 from supernets.spaces import parse_resolutions
 from supernets.spaces import space as search_space
@@ -30,20 +32,24 @@ class CollectResult:
     blocks: int
     networks: int
     summary: CollectSummary
-    warnings: tuple[str, ...]
+    warnings: tuple[TrustCheck, ...]
 
     def sentence(self) -> str:
         """Return what was done, in one sentence."""
         holds = f"{self.path} holds {self.blocks} blocks and {self.networks} whole networks of {self.space}"
         if self.summary.nothing_to_do:
-            return f"nothing to do: {holds}, all {self.summary.skipped_visits} visits of this plan"
+            return f"nothing to do: {holds}, all {self.summary.skipped_visits} visits of this plan{self._end()}"
         before = f", {self.summary.skipped_visits} were there before" if self.summary.skipped_visits else ""
-        left = "" if self.summary.complete else f"; {self.summary.pending_visits} visits are still to make, run the same command again"
+        left = self._end() if self.summary.complete else f"; {self.summary.pending_visits} visits are still to make, run the same command again"
         return f"{holds}; {self.summary.measured_visits} visits measured in {self.summary.seconds:.0f} s{before}{left}"
+
+    def _end(self) -> str:
+        return "; every figure is known to the target" if self.summary.stopped_by == BY_TARGET else f"; ended by: {self.summary.stopped_by}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON-serialisable mapping."""
-        return {**asdict(self), "path": str(self.path), "warnings": list(self.warnings)}
+        warnings = [{"code": w.caution.code, "text": w.text, "numbers": dict(w.numbers)} for w in self.warnings if w.caution is not None]
+        return {**asdict(replace(self, warnings=())), "path": str(self.path), "warnings": warnings}
 
 
 def space_to_measure(name: str, resolutions: str | None) -> SearchSpace:
@@ -69,10 +75,11 @@ def narrowed(space: SearchSpace, resolutions: str | None) -> SearchSpace:
     return space if resolutions is None else space.restrict({"resolution": parse_resolutions(resolutions)})
 
 
-def collect_table(
-    space: SearchSpace, agent: DeviceAgent, out: Path, preset_name: str, seed: int, report: Report, rounds: int | None = None
-) -> CollectResult:
-    """Measure what the file at `out` still lacks of a space's table; a finished one is left as it is, unless more `rounds` are asked for.
+def collect_table(space: SearchSpace, agent: DeviceAgent, out: Path, preset_name: str, seed: int, report: Report, rounds: int | None = None,
+                  time_budget_s: float | None = None) -> CollectResult:  # fmt: skip
+    """Measure what the file at `out` still lacks of a space's table; a finished one is left as it is.
+
+    More `rounds`, or a larger time budget than all sessions together spent, go on with it.
 
     Raises:
         ValueError: an unknown preset.
@@ -84,10 +91,18 @@ def collect_table(
     with MeasurementStore(out) as store:
         if store.accuracies():
             raise StoreError(f"{out} holds sampled accuracies; collect latencies into a file of their own")
+        evidence = Evidence.of_store(store)
         try:
-            summary = collect(space, agent, store, plan, lambda done, total: report(done, total, ""))
+            summary = collect(space, agent, store, plan, lambda done, total: report(done, total, ""), time_budget_s=time_budget_s, evidence=evidence)
+            found = tuple(check for check in trust_checks(store, evidence) if not check.passed)
+            _store_warnings(store, found)
         finally:
             store.finish()
-        table = LatencyTable.of_store(store)
-        found = tuple(check.text for check in trust_checks(store) if not check.passed)
-    return CollectResult(out, space.name, len(table.entries), len(table.networks()), summary, found)
+    blocks, networks = len(evidence.subjects(CHAIN)), len(evidence.subjects(NETWORK))
+    return CollectResult(out, space.name, blocks, networks, summary, found)
+
+
+def _store_warnings(store: MeasurementStore, found: Sequence[TrustCheck]) -> None:
+    """Keep the warnings with the measurements, unless they are there already."""
+    if [warning.text for warning in store.warnings()] != [check.text for check in found]:
+        store.set_warnings([check.stored(time.time()) for check in found])

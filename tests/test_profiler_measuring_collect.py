@@ -26,8 +26,8 @@ from supernets.spaces import space
 TINY = space("ofa-mobilenetv3-tiny")
 ONE_SIZE = TINY.restrict({"resolution": (20,)})
 ONE_NETWORK = TINY.restrict({"resolution": (20,), "kernel_size": (3,), "expand_ratio": (3,), "depth": (2,)})
-SETTINGS = ProtocolSettings(rounds=4, alone_visits=5, chain_visits=5, network_visits=5, calibration_networks=3, held_out_networks=2)
-FEW = ProtocolSettings(rounds=2, alone_visits=1, chain_visits=1, network_visits=1, alone_runs=2, chain_cycles=2, network_runs=2)
+SETTINGS = ProtocolSettings(rounds=4, most_rounds=4, alone_visits=5, chain_visits=5, network_visits=5, calibration_networks=3, held_out_networks=2)
+FEW = ProtocolSettings(rounds=2, most_rounds=2, alone_visits=1, chain_visits=1, network_visits=1, alone_runs=2, chain_cycles=2, network_runs=2)
 
 
 def collected(path: Path, agent, measured_space=ONE_NETWORK, settings=FEW, seed=0, **options):
@@ -203,8 +203,8 @@ def test_a_full_disk_keeps_what_was_measured_and_the_same_call_goes_on(tmp_path)
 
         def fill_the_disk(number, plan):
             if number == 10:
-                (pages,) = store._file._raw.execute("PRAGMA page_count").fetchone()
-                store._file._raw.execute(f"PRAGMA max_page_count = {pages + 2}")
+                (pages,) = store._database._pragma("page_count")
+                store._database._pragma(f"max_page_count = {pages + 2}")
 
         with pytest.raises(StoreFullError):
             collect(ONE_SIZE, ScriptedAgent(fill_the_disk), store, plan, model_maker=keys_of_blocks)

@@ -8,6 +8,7 @@ import pytest
 
 from profiler.measuring.plan import NetworkItem, make_plan, network_plan
 from profiler.measuring.settings import PRESETS, ProtocolSettings, preset
+from supernets.counts import block_macs
 from supernets.places import distinct_blocks
 from supernets.spaces import space
 
@@ -68,6 +69,30 @@ def test_visits_have_ids_of_their_own_and_are_mixed(plan):
     assert [visit.subjects for visit in plan.rounds[0].visits] != [visit.subjects for visit in plan.rounds[1].visits]
 
 
+def test_the_anchor_is_an_elastic_block_of_middling_cost_visited_first_last_and_all_the_time(plan):
+    costs = sorted(block_macs(block) for block in plan.blocks.values() if block.operator == "mbconv")
+    assert plan.blocks[plan.anchor].operator == "mbconv"
+    assert costs[len(costs) // 3] <= block_macs(plan.blocks[plan.anchor]) <= costs[2 * len(costs) // 3]
+    for part in plan.rounds:
+        at = [i for i, visit in enumerate(part.visits) if visit.mode == "anchor"]
+        assert {part.visits[i].subjects for i in at} == {(plan.anchor,)}
+        assert (at[0], at[-1]) == (0, len(part.visits) - 1)
+        assert max(after - before for before, after in itertools.pairwise(at)) == SETTINGS.anchor_every + 1
+
+
+def test_a_round_of_some_has_their_visits_of_the_full_round_in_as_few_workers_as_hold_them():
+    plan = make_plan(TINY, replace(SETTINGS, models_per_worker=40), seed=5)
+    full = {visit.id for part in plan.rounds for visit in part.visits if part.number == 1}
+    assert len([part for part in plan.rounds if part.number == 1]) > 4
+    chosen = [repeated for repeated in plan.repeated if repeated.mode == "alone"][::6]
+    parts = plan.round_of(1, chosen)
+    visits = [visit for part in parts for visit in part.visits if visit.mode != "anchor"]
+    assert {visit.subjects for visit in visits} == {repeated.subjects for repeated in chosen}
+    assert {visit.id for visit in visits} <= full and len(visits) == SETTINGS.alone_visits * len(chosen)
+    assert len(parts) == -(-len(chosen) // 40)
+    assert plan.round_of(1, chosen) == parts
+
+
 def test_more_rounds_keep_the_visits_there_were(plan):
     longer = make_plan(TINY, replace(SETTINGS, rounds=5), seed=5)
     assert longer.rounds[: len(plan.rounds)] == plan.rounds
@@ -107,7 +132,9 @@ def test_a_space_of_one_network_can_be_planned():
 
 def test_no_networks_and_no_visits_of_a_mode_can_be_asked_for():
     plan = make_plan(TINY, replace(SETTINGS, alone_visits=0, calibration_networks=0, held_out_networks=0))
-    assert {visit.mode for part in plan.rounds for visit in part.visits} == {"chain"}
+    assert {visit.mode for part in plan.rounds for visit in part.visits} == {"chain", "anchor"}
+    without = make_plan(TINY, replace(SETTINGS, alone_visits=0, calibration_networks=0, held_out_networks=0, anchor_every=0))
+    assert {visit.mode for part in without.rounds for visit in part.visits} == {"chain"}
 
 
 def test_a_restricted_space_has_a_plan_of_its_own_under_its_own_identity(plan):
@@ -120,12 +147,13 @@ def test_a_restricted_space_has_a_plan_of_its_own_under_its_own_identity(plan):
 def test_rounds_of_many_models_are_shared_out_to_several_workers_that_hold_fewer_each(plan):
     assert Counter(part.number for part in plan.rounds) == {0: 1, 1: 1, 2: 1}
     divided = make_plan(TINY, replace(SETTINGS, models_per_worker=len(plan.blocks) // 3), seed=5)
-    assert {visit.id for part in divided.rounds for visit in part.visits} == {visit.id for part in plan.rounds for visit in part.visits}
+    own, others = ({visit.id for part in p.rounds for visit in part.visits if visit.mode != "anchor"} for p in (plan, divided))
+    assert own == others
     assert Counter(part.number for part in divided.rounds) == {0: 4, 1: 4, 2: 4}
     everything = len(plan.blocks) + len(plan.networks)
     for part in divided.rounds:
         assert len({key for visit in part.visits for key in visit.subjects}) < everything / 2
-        assert {visit.mode for visit in part.visits} == {"alone", "chain", "network"}
+        assert {visit.mode for visit in part.visits} == {"alone", "chain", "network", "anchor"}
 
 
 def test_a_worker_may_hold_as_little_as_one_chain():
@@ -139,8 +167,8 @@ def test_counts_add_up_over_the_rounds(plan):
     assert counts.visits == len(visits) == plan.visit_count
     assert (counts.models, counts.workers) == (len(plan.blocks) + len(plan.networks), SETTINGS.rounds)
     assert counts.loads == counts.models * SETTINGS.rounds
-    for mode, runs in (("alone", counts.alone_runs), ("chain", counts.chain_runs), ("network", counts.network_runs)):
-        assert runs == sum(len(v.subjects) * (v.cycles + v.warmup_cycles) for v in visits if v.mode == mode)
+    for modes, runs in ((("alone", "anchor"), counts.alone_runs), (("chain",), counts.chain_runs), (("network",), counts.network_runs)):
+        assert runs == sum(len(v.subjects) * (v.cycles + v.warmup_cycles) for v in visits if v.mode in modes)
 
 
 def test_seconds_are_the_counts_times_their_costs(plan):

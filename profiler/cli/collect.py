@@ -21,6 +21,12 @@ def command(
     devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
     preset: Annotated[str, typer.Option("--preset", help="full, or quick for tiny spaces and first looks.")] = "full",
     rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Rounds of visits; more than before adds to a finished table.")] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            "--time-budget", help="Time for all sessions of the file together, such as 90s, 10m or 1h; spent where figures are least certain."
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -32,16 +38,18 @@ def command(
     Example: profiler collect --device local --space ofa-mobilenetv3-w1.2 --resolutions 128:224:4 --runtime onnxruntime --out cpu.lut
     """
     from device_agents.devices import connect
+    from profiler.cli.duration import parse_duration_s
     from profiler.cli.output import print_json, progress_bar, say
     from profiler.collecting import collect_table, space_to_measure
 
+    budget_s = None if time_budget is None else parse_duration_s(time_budget)
     measured_space = space_to_measure(space, resolutions)
     agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
     with agent, progress_bar("measuring") as report:
-        result = collect_table(measured_space, agent, out, preset, seed, report, rounds)
+        result = collect_table(measured_space, agent, out, preset, seed, report, rounds, budget_s)
     if as_json:
         print_json(result.to_dict())
         return
     say(result.sentence())
     for warning in result.warnings:
-        say(f"warning: {warning}")
+        say(f"warning ({warning.caution.code}): {warning.text}" if warning.caution else warning.text)

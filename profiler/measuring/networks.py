@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from device_agents.base import DeviceAgent, DeviceError
 from luts.store import MeasurementStore
 from luts.table import NetworkMeasurement, network_measurements
-from profiler.measuring.models import ModelMaker, default_model_maker
+from profiler.measuring.evidence import Evidence
+from profiler.measuring.models import ModelMaker
 from profiler.measuring.plan import NetworkItem, network_plan
-from profiler.measuring.rounds import CollectSummary, Progress, Sleep, declare_subjects, models_of, pending_visits, run_plan
-from profiler.measuring.session import condition_of, note_session
+from profiler.measuring.rounds import CollectSummary, Progress, Sleep, run_plan
+from profiler.measuring.session import condition_of
 from profiler.measuring.settings import ProtocolSettings
 
 __all__ = ["MeasuredNetworks", "NetworkItem", "measure_networks"]
@@ -40,13 +41,9 @@ def measure_networks(agent: DeviceAgent, store: MeasurementStore, items: Sequenc
         DeviceError: the device or its worker failed, or kept throttling; what was measured is kept.
     """
     plan = network_plan(items, settings, seed, session)
-    info = agent.info()
-    store.set_condition(condition_of(info))
-    declare_subjects(store, plan)
-    if pending_visits(store, plan):
-        note_session(store, info, clock())
-    maker = model_maker or default_model_maker(agent.model_format, info.batch)
-    summary = run_plan(agent, store, plan, models_of(plan, maker), progress, sleep)
+    store.set_condition(condition_of(agent.info()))
+    evidence = Evidence.of_store(store)
+    summary = run_plan(agent, store, plan, evidence, model_maker=model_maker, progress=progress, sleep=sleep, clock=clock)
     found = {measurement.key: measurement for measurement in network_measurements(store)}
     unmeasured = [item.name for key, item in plan.networks.items() if key not in found]
     if unmeasured:

@@ -1,6 +1,7 @@
 """What is measured in which order: the same plan, with the same ids, for the same space, settings and seed.
 
-So a killed measurement goes on where it was. Ids do not depend on the number of rounds: more rounds can be added later.
+So a killed measurement goes on where it was. Ids do not depend on the number of rounds: further rounds, of all or of
+some, can be added later.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +18,12 @@ import numpy as np
 
 from profiler.measuring.settings import ProtocolSettings
 from supernets.blocks import BlockSpec
+from supernets.counts import block_macs
 from supernets.places import covering_architectures
 from supernets.space import Architecture, SearchSpace
 
 ALONE, CHAIN, NETWORK = "alone", "chain", "network"  # modes of a visit
+ANCHOR = "anchor"  # one block alone, visited again and again: it shows the device's drift
 CALIBRATION, HELD_OUT = "calibration", "held_out"  # roles of a plan's networks
 POOL_A_NETWORK = 64  # random architectures looked through for each network, to find one of its resolution
 
@@ -57,6 +60,7 @@ class PlannedVisit:
     subjects: tuple[str, ...]
     cycles: int
     warmup_cycles: int
+    min_call_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,13 @@ class Repeated:
     visits: int
     cycles: int
     warmup_cycles: int
+    min_call_ns: int = 0
 
     def planned(self, round_number: int) -> Iterable[PlannedVisit]:
         """Yield its visits of one round."""
-        digest = _digest([self.mode, self.subjects, self.cycles, self.warmup_cycles])
+        digest = _digest([self.mode, self.subjects, self.cycles, self.warmup_cycles, self.min_call_ns])
         for visit in range(self.visits):
-            yield PlannedVisit(f"{round_number}.{digest}.{visit}", self.mode, self.subjects, self.cycles, self.warmup_cycles)
+            yield PlannedVisit(f"{round_number}.{digest}.{visit}", self.mode, self.subjects, self.cycles, self.warmup_cycles, self.min_call_ns)
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,10 @@ class PlanCounts:
 
 @dataclass(frozen=True)
 class MeasurementPlan:
-    """All rounds, and what their keys stand for; `identity` is what must be equal for one file to hold it."""
+    """The rounds that everything takes part in, and what their keys stand for; `identity` is what must be equal for one file to hold it.
+
+    `anchor` is the block that shows the drift; None where no block is measured.
+    """
 
     identity: dict[str, Any]
     settings: ProtocolSettings
@@ -116,30 +124,55 @@ class MeasurementPlan:
     blocks: dict[str, BlockSpec]
     networks: dict[str, NetworkItem]
     repeated: tuple[Repeated, ...]
+    anchor: str | None = None
 
     @cached_property
     def rounds(self) -> tuple[Round, ...]:
         """The rounds in order."""
-        workers = sorted({repeated.worker for repeated in self.repeated})
-        return tuple(self._round(number, worker) for number in range(self.settings.rounds) for worker in workers)
+        return tuple(part for number in range(self.settings.rounds) for part in self.round_of(number, self.repeated))
 
-    def _round(self, number: int, worker: int) -> Round:
-        visits = [visit for repeated in self.repeated if repeated.worker == worker for visit in repeated.planned(number)]
+    def round_of(self, number: int, chosen: Sequence[Repeated]) -> tuple[Round, ...]:
+        """Return the round of this number with only these in it, one part a worker."""
+        workers = _workers(chosen, self.settings.models_per_worker) if len(chosen) < len(self.repeated) else [r.worker for r in chosen]
+        return tuple(
+            self._part(number, worker, [repeated for repeated, own in zip(chosen, workers, strict=True) if own == worker])
+            for worker in sorted(set(workers))
+        )
+
+    def _part(self, number: int, worker: int, chosen: Sequence[Repeated]) -> Round:
+        visits = [visit for repeated in chosen for visit in repeated.planned(number)]
         order = np.random.default_rng([self.seed, number, worker]).permutation(len(visits))
-        return Round(number, worker, tuple(visits[i] for i in order))
+        return Round(number, worker, tuple(self._with_anchor(number, worker, [visits[i] for i in order])))
+
+    def _with_anchor(self, number: int, worker: int, visits: list[PlannedVisit]) -> Iterable[PlannedVisit]:
+        """Yield the visits with one of the anchor before each few of them, and one after the last."""
+        every = self.settings.anchor_every
+        if self.anchor is None or not every or not visits:
+            yield from visits
+            return
+        s = self.settings
+        starts = range(0, len(visits), every)
+        alike = Repeated(ANCHOR, (self.anchor,), worker, len(starts) + 1, s.alone_runs, s.alone_warmup, s.min_call_ns)
+        anchors = [replace(visit, id=f"{visit.id}.{worker}") for visit in alike.planned(number)]
+        for anchor, start in zip(anchors, starts, strict=False):
+            yield anchor
+            yield from visits[start : start + every]
+        yield anchors[-1]
 
     @property
     def visit_count(self) -> int:
-        """Number of visits of all rounds."""
-        return self.settings.rounds * sum(repeated.visits for repeated in self.repeated)
+        """Number of visits of the rounds that everything takes part in."""
+        return sum(len(part.visits) for part in self.rounds)
 
     def counts(self) -> PlanCounts:
         """Return how much the plan asks of a device."""
         rounds = self.settings.rounds
-        loads = {(repeated.worker, key) for repeated in self.repeated if repeated.visits for key in repeated.subjects}
+        anchors = [visit for part in self.rounds for visit in part.visits if visit.mode == ANCHOR]
+        loads = {(part.worker, key) for part in self.round_of(0, self.repeated) for visit in part.visits for key in visit.subjects}
         runs = dict.fromkeys((ALONE, CHAIN, NETWORK), 0)
         for repeated in self.repeated:
             runs[repeated.mode] += rounds * repeated.visits * len(repeated.subjects) * (repeated.cycles + repeated.warmup_cycles)
+        runs[ALONE] += sum(visit.cycles + visit.warmup_cycles for visit in anchors)
         return PlanCounts(
             models=len({key for _, key in loads}), workers=rounds * len({worker for worker, _ in loads}), loads=rounds * len(loads),
             visits=self.visit_count, alone_runs=runs[ALONE], chain_runs=runs[CHAIN], network_runs=runs[NETWORK],
@@ -162,7 +195,7 @@ def make_plan(space: SearchSpace, settings: ProtocolSettings, seed: int = 0) -> 
     for number, key in enumerate(networks):
         repeated.append(_network(key, number % workers, settings))
     identity = {"space": space.name, "restrictions": _restrictions(space), "seed": seed, "settings": settings.to_dict()}
-    return MeasurementPlan(identity, settings, seed, blocks, networks, tuple(repeated))
+    return MeasurementPlan(identity, settings, seed, blocks, networks, tuple(repeated), anchor_of(blocks))
 
 
 def network_plan(items: Sequence[NetworkItem], settings: ProtocolSettings, seed: int = 0, session: str = "") -> MeasurementPlan:
@@ -180,8 +213,25 @@ def network_plan(items: Sequence[NetworkItem], settings: ProtocolSettings, seed:
     return MeasurementPlan({}, settings, seed, {}, networks, tuple(_network(key, 0, settings) for key in networks))
 
 
+def anchor_of(blocks: Mapping[str, BlockSpec]) -> str:
+    """Return the key of the block whose drift stands for all: elastic where there is such a block, and of middling cost."""
+    elastic = [key for key, block in blocks.items() if block.operator == "mbconv"] or list(blocks)
+    return sorted(elastic, key=lambda key: (block_macs(blocks[key]), key))[len(elastic) // 2]
+
+
+def _workers(chosen: Sequence[Repeated], models_per_worker: int) -> list[int]:
+    """Return the worker of each of some that are left of a round: as few workers as may hold their models."""
+    number, held, found = 0, set[str](), {}
+    for repeated in sorted(chosen, key=lambda repeated: repeated.worker):
+        if held and len(held.union(repeated.subjects)) > models_per_worker:
+            number, held = number + 1, set()
+        held.update(repeated.subjects)
+        found[repeated] = number
+    return [found[repeated] for repeated in chosen]
+
+
 def _alone(key: str, worker: int, settings: ProtocolSettings) -> Repeated:
-    return Repeated(ALONE, (key,), worker, settings.alone_visits, settings.alone_runs, settings.alone_warmup)
+    return Repeated(ALONE, (key,), worker, settings.alone_visits, settings.alone_runs, settings.alone_warmup, settings.min_call_ns)
 
 
 def _network(key: str, worker: int, settings: ProtocolSettings) -> Repeated:

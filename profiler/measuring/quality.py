@@ -1,4 +1,4 @@
-"""Whether a session's figures can be trusted: how well they repeat, and how much of the session was slow.
+"""How good a session's figures of one mode are: how well they repeat, and how much of the session was slow.
 
 Latencies come from a low percentile (`luts.estimates`), which looks past slow states of the machine; the slow share says
 how much there was to look past.
@@ -11,62 +11,51 @@ from typing import Any
 
 import numpy as np
 
-from luts.estimates import LATENCY_PERCENTILE, estimate
-from luts.store import MeasurementStore
-from luts.table import visits_by_subject
+from luts.estimates import LATENCY_PERCENTILE
+from profiler.measuring.evidence import Evidence
 
 Figures = np.ndarray[Any, np.dtype[np.float64]]
 
 SLOW_FACTOR = 1.15  # a visit is slow if it took this much longer than the fast ones of its kind, which stay within a few percent
-UNSTEADY_SPREAD = 0.05  # a relative standard error above this makes a figure doubtful: the aim is predictions within 5 %
 
 
 @dataclass(frozen=True)
 class SessionQuality:
-    """Figures of one kind of subject and one mode; shares are 0 to 1.
+    """Figures of one mode; shares are 0 to 1.
 
     `repeatability` is the median over subjects of how far the estimates from even and odd visits lie apart, relative to
     their mean; `worst_repeatability` the 95th percentile. None where no subject has two visits.
     """
 
-    kind: str
     mode: str
     subjects: int
     visits: int
     fewest_visits: int
     repeatability: float | None
     worst_repeatability: float | None
-    unsteady_subjects: int
     slow_share: float
-    discarded_visits: int
 
 
-def session_quality(store: MeasurementStore, kind: str, mode: str) -> SessionQuality | None:
-    """Return the quality of a store's measurements of this kind (block, network) and mode; None where there are none."""
-    estimates = {subject.key: estimate(visits) for subject, visits in visits_by_subject(store.samples(kind, mode))}
+def session_quality(evidence: Evidence, mode: str) -> SessionQuality | None:
+    """Return the quality of the measurements in this mode; None where there are none."""
+    drift = evidence.drift()
+    estimates = [found for subject in evidence.subjects(mode) if (found := evidence.estimate(subject, drift)) is not None]
     if not estimates:
         return None
-    halves = [relative_half_difference(found.halves_ms) for found in estimates.values() if found.visits > 1]
-    slowness = _slowness(store, kind, mode)
-    discarded = {visit.number for _, visit, _ in store.samples(kind, mode, include_discarded=True) if visit.discarded is not None}
+    halves = [relative_half_difference(found.halves_ms) for found in estimates if found.visits > 1]
+    slowness = slowness(evidence, mode)
     return SessionQuality(
-        kind, mode, len(estimates), len(slowness), min(found.visits for found in estimates.values()),
-        float(np.median(halves)) if halves else None, float(np.percentile(halves, 95)) if halves else None,
-        sum(found.relative_spread is not None and found.relative_spread > UNSTEADY_SPREAD for found in estimates.values()),
-        float(np.mean(slowness > SLOW_FACTOR)), len(discarded),
+        mode, len(estimates), len(slowness), min(found.visits for found in estimates), float(np.median(halves)) if halves else None,
+        float(np.percentile(halves, 95)) if halves else None, float(np.mean(slowness > SLOW_FACTOR)),
     )  # fmt: skip
 
 
-def _slowness(store: MeasurementStore, kind: str, mode: str) -> Figures:
+def slowness(evidence: Evidence, mode: str) -> Figures:
     """Return how long each visit took relative to the fast ones among the visits of the same subjects, shape (n_visits,)."""
-    taken_ns: dict[int, float] = {}
-    subjects: dict[int, list[str]] = {}
-    for subject, visit, samples in store.samples(kind, mode):
-        taken_ns[visit.number] = taken_ns.get(visit.number, 0.0) + float(np.median(samples))
-        subjects.setdefault(visit.number, []).append(subject.key)
     alike: dict[tuple[str, ...], list[float]] = {}
-    for number, keys in subjects.items():
-        alike.setdefault(tuple(keys), []).append(taken_ns[number])
+    for visit in evidence.visits:
+        if visit.mode == mode and visit.discarded is None:
+            alike.setdefault(visit.subjects, []).append(sum(float(np.median(runs)) for runs in visit.runs_ns.values()))
     return np.concatenate([np.array(visits_ns) / np.percentile(visits_ns, LATENCY_PERCENTILE) for visits_ns in alike.values()])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from device_agents.base import DeviceInfo
 from luts.condition import Condition
 from luts.store import MeasurementStore
+from profiler.measuring.collectors import own_name
 
 
 def condition_of(info: DeviceInfo) -> Condition:
@@ -25,6 +26,7 @@ def note_session(store: MeasurementStore, info: DeviceInfo, unix_time_s: float) 
     provenance = store.provenance()
     session: dict[str, Any] = {
         "began_unix_s": round(unix_time_s, 3),
+        "collector": own_name(),
         "tool_version": _tool_version(),
         "python_version": platform.python_version(),
         "device": json.loads(json.dumps(info.to_dict(), default=str)),

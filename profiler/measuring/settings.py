@@ -16,6 +16,11 @@ from typing import Any
 class ProtocolSettings:
     """Numbers of the protocol; visits are a round's, for each block, chain or network.
 
+    Everything takes part in `rounds` rounds. Further ones, `most_rounds` with them and `time_cap_s` seconds in all, hold
+    only what is not known well enough (`profiler.measuring.stopping`). The anchor is visited every `anchor_every` visits
+    (0: never). A block alone is repeated inside a timed call until that takes `min_call_us`. Visits above `hottest_c` are
+    made again.
+
     A round of more than `models_per_worker` blocks is cut into several workers, each with about that many models: loaded
     ones take 5 MB each in the ImageNet spaces.
 
@@ -24,6 +29,8 @@ class ProtocolSettings:
     """
 
     rounds: int = 5
+    most_rounds: int = 20
+    time_cap_s: int = 780
     models_per_worker: int = 400
     alone_visits: int = 4
     alone_runs: int = 10
@@ -36,6 +43,9 @@ class ProtocolSettings:
     network_warmup: int = 2
     calibration_networks: int = 12
     held_out_networks: int = 12
+    anchor_every: int = 40
+    min_call_us: int = 100
+    hottest_c: int = 95
 
     def __post_init__(self) -> None:
         positive = ("rounds", "models_per_worker", "alone_runs", "chain_cycles", "network_runs")
@@ -43,6 +53,11 @@ class ProtocolSettings:
             least, value = int(f.name in positive), getattr(self, f.name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{f.name} is {value!r}; expected a whole number of at least {least}")
+
+    @property
+    def min_call_ns(self) -> int:
+        """Nanoseconds that a timed call of a block alone takes at least."""
+        return 1000 * self.min_call_us
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable mapping."""
@@ -61,12 +76,14 @@ class ProtocolSettings:
         return cls(**values)
 
 
-# full: a space of a thousand blocks in about ten minutes; quick: a tiny space in about one. Blocks of a tiny space take
+LIMITS = ("rounds", "most_rounds", "time_cap_s", "hottest_c")  # may be others when a measurement goes on: they decide no visit's id
+
+# full: a space of a thousand blocks in about twelve minutes; quick: a tiny space in about one. Blocks of a tiny space take
 # microseconds, and a core needs about a millisecond to be warm, so quick runs more cycles.
 PRESETS = {
     "full": ProtocolSettings(),
-    "quick": ProtocolSettings(alone_warmup=4, chain_visits=6, chain_cycles=6, chain_warmup=4, network_runs=10, network_warmup=4,
-                              calibration_networks=10, held_out_networks=10),
+    "quick": ProtocolSettings(most_rounds=8, time_cap_s=120, alone_warmup=4, chain_visits=6, chain_cycles=6, chain_warmup=4, network_runs=10,
+                              network_warmup=4, calibration_networks=10, held_out_networks=10),
 }  # fmt: skip
 
 
