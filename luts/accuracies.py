@@ -83,9 +83,10 @@ def insert(connection: Connection, protocol: AccuracyProtocol, rows: Sequence[Ac
         IntegrityError: an architecture is there already.
     """
     text = to_json(protocol.to_dict())
-    protocol_id = connection.execute(select(ACCURACY_PROTOCOLS.c.id).where(ACCURACY_PROTOCOLS.c.fields == text)).scalar_one_or_none()
-    if protocol_id is None:
-        protocol_id = connection.execute(ACCURACY_PROTOCOLS.insert().values(fields=text)).inserted_primary_key[0]
+    same = select(ACCURACY_PROTOCOLS.c.id).where(ACCURACY_PROTOCOLS.c.fields == text)
+    if connection.execute(same).scalar_one_or_none() is None:
+        connection.execute(ACCURACY_PROTOCOLS.insert().values(fields=text))
+    protocol_id = connection.execute(same).scalar_one()
     connection.execute(
         ACCURACIES.insert(),
         [{"protocol_id": protocol_id, "architecture": to_json(row.architecture.to_dict()), "top1": row.top1, "hits": row.hits} for row in rows],

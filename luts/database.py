@@ -35,6 +35,7 @@ class Database(ABC):
     @abstractmethod
     def _writing(self) -> AbstractContextManager[Connection]: ...
 
+    @abstractmethod
     def finish(self) -> None:
         """Bring everything committed to where it stays."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-Runs = np.ndarray[Any, np.dtype[np.int64]] | np.ndarray[Any, np.dtype[np.float64]]
+Runs = np.ndarray[Any, np.dtype[Any]]  # integers, or shares of them
 
 LATENCY_PERCENTILE = 10  # low enough to miss the slow states, high enough to outvote a freak reading of the clock
 BOOTSTRAP_DRAWS = 100  # the spread of a spread over 100 draws is 7 % of it

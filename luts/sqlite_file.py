@@ -61,9 +61,10 @@ class SqliteFile(Database):
         if version is None and self.read_only:
             raise StoreError(f"{self.name} is empty; expected measurements, as `profiler collect` writes them")
         self._absent = version is None
-        self._older = version is not None and version < schema.SCHEMA_VERSION
-        if self._older and not self.read_only:
-            self._bring_up(version)
+        if version is not None and version < schema.SCHEMA_VERSION:
+            self._older = True
+            if not self.read_only:
+                self._bring_up(version)
 
     def _connect(self) -> sqlite3.Connection:
         if self._closed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,13 +64,14 @@ def _sequence_id(connection: Connection, keys: Sequence[str], name: str) -> int:
     found = subjects.ids(connection, keys, name)
     ids = [found[key] for key in keys]
     text = " ".join(map(str, ids))
-    known = connection.execute(select(SEQUENCES.c.id).where(SEQUENCES.c.subjects == text)).scalar_one_or_none()
-    if known is not None:
-        return int(known)
-    fresh = connection.execute(SEQUENCES.insert().values(subjects=text)).inserted_primary_key
-    positions = [{"sequence_id": fresh[0], "position": position, "subject_id": subject} for position, subject in enumerate(ids)]
-    connection.execute(SEQUENCE_SUBJECTS.insert(), positions)
-    return int(fresh[0])
+    same = select(SEQUENCES.c.id).where(SEQUENCES.c.subjects == text)
+    known = connection.execute(same).scalar_one_or_none()
+    if known is None:
+        connection.execute(SEQUENCES.insert().values(subjects=text))
+        known = connection.execute(same).scalar_one()
+        positions = [{"sequence_id": known, "position": position, "subject_id": subject} for position, subject in enumerate(ids)]
+        connection.execute(SEQUENCE_SUBJECTS.insert(), positions)
+    return int(known)
 
 
 def finished(connection: Connection) -> set[str]:
@@ -80,15 +81,11 @@ def finished(connection: Connection) -> set[str]:
 
 def read(connection: Connection, kind: str, mode: str | None, include_discarded: bool) -> tuple[list[Row[Any]], dict[int, list[Subject]]]:
     """Return the rows of all visits that a subject of the kind took part in, in order of time, and sequence id → subjects."""
-    declared = subjects.read(connection)
+    declared, place = subjects.read(connection), SEQUENCE_SUBJECTS.c
     sequences: dict[int, list[Subject]] = {}
-    for sequence_id, subject_id in connection.execute(
-        select(SEQUENCE_SUBJECTS.c.sequence_id, SEQUENCE_SUBJECTS.c.subject_id).order_by(
-            SEQUENCE_SUBJECTS.c.sequence_id, SEQUENCE_SUBJECTS.c.position
-        )
-    ):
-        sequences.setdefault(sequence_id, []).append(declared[subject_id])
-    of_kind = select(SEQUENCE_SUBJECTS.c.sequence_id).join(SUBJECTS).where(SUBJECTS.c.kind == kind)
+    for row in connection.execute(select(SEQUENCE_SUBJECTS).order_by(place.sequence_id, place.position)):
+        sequences.setdefault(row.sequence_id, []).append(declared[row.subject_id])
+    of_kind = select(place.sequence_id).join(SUBJECTS).where(SUBJECTS.c.kind == kind)
     wanted = select(*_COLUMNS).where(VISITS.c.sequence_id.in_(of_kind)).order_by(VISITS.c.id)
     if mode is not None:
         wanted = wanted.where(VISITS.c.mode == mode)
@@ -105,7 +102,7 @@ _COLUMNS = [VISITS.c[name] for name in (
 
 def decoded(row: Row[Any]) -> tuple[VisitRecord, Samples]:
     """Return what a row of `read` says: the visit, and its samples, shape (n_subjects, n_cycles)."""
-    _, cycles, compressed, number, plan_id, mode, round_number, worker, discarded, repeats, *states = row
+    _, cycles, compressed, number, plan_id, mode, round_number, worker, discarded, repeats, *states = tuple(row)
     middle = len(STATE_FIELDS)
     visit = VisitRecord(number, plan_id, mode, round_number, worker, discarded, _state(states[:middle]), _state(states[middle:]), repeats)
     return visit, np.frombuffer(zlib.decompress(compressed), dtype="<i8").astype(np.int64, copy=False).reshape(-1, cycles)

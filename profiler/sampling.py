@@ -68,21 +68,18 @@ def sample_into(
     with MeasurementStore(out) as store:
         if store.condition() is not None:
             raise StoreError(f"{out} is a latency table; sample accuracies into a file of their own")
-        try:
-            summary = sample_accuracies(
-                space,
-                weights,
-                data,
-                store,
-                count,
-                seed,
-                workers,
-                calibration_images=calibration_images,
-                validation_images=validation_images,
-                progress=lambda done, total: report(done, total, ""),
-            )
-        finally:
-            store.finish()
+        summary = sample_accuracies(
+            space,
+            weights,
+            data,
+            store,
+            count,
+            seed,
+            workers,
+            calibration_images=calibration_images,
+            validation_images=validation_images,
+            progress=lambda done, total: report(done, total, ""),
+        )
     return SampleResult(out, space.name, summary)
 
 
