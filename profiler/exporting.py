@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from profiler.files import sha256_of
+from profiler.measuring.models import WRITERS
 from profiler.shipped import weights_or_shipped
 from profiler.subnet import ExportedModel, SubnetRecord, read_subnet, write_subnet
 from supernets.atomic_file import write_whole
 from supernets.blocks import BlockSpec
 
-FORMATS = {"onnx": "supernets.export.onnx_graph:onnx_model", "tflite": "supernets.export.tflite_graph:tflite_model"}
 RUNTIME_OF = {"onnx": "onnxruntime", "tflite": "litert"}
 # Norms are folded and runtimes sum in another order: differences of float32 rounding, never more.
 TOLERANCE = 1e-4
@@ -25,6 +26,21 @@ ModelMaker = Callable[[Sequence[BlockSpec], dict[str, Array]], bytes]
 
 class ExportCheckError(RuntimeError):
     """An exported file does not compute what the supernet computes."""
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Return the model formats in `onnx,tflite`, each once.
+
+    Raises:
+        ValueError: an unknown format, or none.
+    """
+    formats = tuple(dict.fromkeys(filter(None, text.split(","))))
+    unknown = [name for name in formats if name not in WRITERS]
+    if unknown:
+        raise ValueError(f"unknown export format {unknown[0]!r}; known formats: {', '.join(WRITERS)}")
+    if not formats:
+        raise ValueError(f"no export format was given; expected some of {', '.join(WRITERS)}")
+    return formats
 
 
 def export_subnet(
@@ -43,7 +59,6 @@ def export_subnet(
 
     Raises:
         ExportCheckError: a model's outputs differ from the supernet's by more than float32 rounding; nothing is written.
-        ValueError: an unknown format.
     """
     import torch
 
@@ -73,8 +88,6 @@ def export_from_files(
     from supernets.networks.checkpoint import load_supernet
     from supernets.training.data import open_images
 
-    if not formats:
-        raise ValueError(f"no export format was given; expected some of {', '.join(FORMATS)}")
     record = read_subnet(subnet_file)
     weights = weights_or_shipped(weights, record.architecture.space)
     supernet = load_supernet(weights)
@@ -123,11 +136,7 @@ def run_on_this_machine(name: str, model: bytes, images_NCHW: Array) -> Array:
 
 
 def _maker(name: str) -> ModelMaker:
-    import importlib
-
-    if name not in FORMATS:
-        raise ValueError(f"unknown export format {name!r}; known formats: {', '.join(FORMATS)}")
-    module, _, function = FORMATS[name].partition(":")
+    module, _, function = WRITERS[name].partition(":")
     maker: ModelMaker = getattr(importlib.import_module(module), function)
     return maker
 

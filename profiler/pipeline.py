@@ -52,7 +52,7 @@ class RunSettings:
     """What a user asks of a run; None takes what the space, the device or the preset say.
 
     Raises:
-        ValueError: an unknown preset.
+        ValueError: an unknown preset, no runtime, a budget that is no latency, or two sources of weights.
     """
 
     space: str
@@ -71,10 +71,13 @@ class RunSettings:
     workers: int = 2
     seed: int = 0
     resolutions: str | None = None
+    formats: tuple[str, ...] = ()  # of models to export beside those that the runtimes need
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise ValueError(f"unknown preset {self.preset!r}; known presets: {', '.join(PRESETS)}")
+        if self.weights is not None and self.train:
+            raise ValueError(f"weights {self.weights} were given and training was asked for; give one of --weights and --train")
         if self.runtimes == ():
             raise ValueError("a run needs at least one runtime, such as onnxruntime")
         if self.max_latency_ms is not None and not (math.isfinite(self.max_latency_ms) and self.max_latency_ms > 0):

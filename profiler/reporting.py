@@ -42,6 +42,12 @@ class ReportFiles:
     accuracy_predictors: tuple[Path, ...] = ()
     chosen_accuracy: Path | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the paths as a JSON-serialisable mapping."""
+        own = {"table": self.table, "subnet": self.subnet, "search": self.search, "chosen_accuracy": self.chosen_accuracy}
+        shown: dict[str, Any] = {name: None if path is None else str(path) for name, path in own.items()}
+        return {**shown, "accuracy_predictors": [str(path) for path in self.accuracy_predictors]}
+
 
 def files_of_run(folder: Path) -> ReportFiles:
     """Return the files of a run's folder, as far as they are there.

@@ -55,7 +55,7 @@ def cpu_seconds_of_help() -> float:
 
 def commands() -> list[list[str]]:
     """Return every command as the words that call it."""
-    from profiler.cli.main import app
+    from profiler.cli.app import app
 
     found: list[list[str]] = [[str(command.name)] for command in app.registered_commands]
     for group in app.registered_groups:

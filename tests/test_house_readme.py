@@ -124,7 +124,7 @@ def test_every_block_of_commands_is_run_or_says_why_not(document: Path) -> None:
 
 
 def test_every_command_is_shown_in_a_document() -> None:
-    from profiler.cli.main import COMMANDS
+    from profiler.cli.app import COMMANDS
 
     shown = "\n".join(file.read_text(encoding="utf-8") for file in DOCUMENTS)
     assert [name for name in COMMANDS if not re.search(rf"\bprofiler {name}\b", shown)] == []

@@ -125,41 +125,55 @@ def test_a_report_of_a_table_is_one_page(table: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("arguments", "code", "expected"),
     [
-        (["collect", "--space", "ofa-mobilnet", "--out", "x.lut"], "unknown space 'ofa-mobilnet'; known spaces:"),
-        (["collect", "--space", TINY, "--device", "pixel99", "--out", "x.lut"], "unknown device 'pixel99'"),
-        (["collect", "--space", TINY, "--device", "simulated", "--preset", "fast", "--out", "x.lut"], "unknown preset 'fast'"),
-        (["collect", "--space", TINY, "--resolutions", "21", "--device", "simulated", "--out", "x.lut"], "resolution 21"),
-        (["collect", "--space", TINY, "--resolutions", "many", "--out", "x.lut"], "resolutions are given as 'many'"),
-        (["collect", "--space", TINY, "--cores", "a", "--out", "x.lut"], "--cores is 'a'"),
-        (["table", "show", "nowhere.lut"], "nowhere.lut"),
-        (["table", "show", "notes.txt"], "notes.txt"),
-        (["search", "--table", "notes.txt", "--accuracy", "nowhere", "--max-latency-ms", "1", "--out", "s.json"], "nowhere"),
-        (["search", "--accuracy", "nowhere", "--max-latency-ms", "1", "--out", "s.json"], "one of the two"),
-        (["export", "--subnet", "notes.txt", "--out", "e"], "notes.txt is not a JSON file"),
-        (["export", "--subnet", "list.json", "--out", "e"], "list.json is not a subnet file"),
-        (["verify", "--subnet", "nowhere.json"], "there is no file nowhere.json"),
-        (["train", "--space", TINY, "--images", "nowhere", "--out", "t"], "nowhere"),
-        (["train", "--space", TINY, "--recipe", "nothing", "--out", "t"], "unknown recipe 'nothing'"),
-        (["sample", "--weights", "notes.txt", "--out", "a.db"], "notes.txt"),
-        (["fit", "accuracy", "--samples", "notes.txt", "--out", "p"], "notes.txt"),
-        (["run", "--space", TINY, "--preset", "slow", "--out", "r"], "unknown preset 'slow'"),
-        (["report", "--out", "r.html"], "one of the two"),
-        (["spaces", "nothing"], "unknown space 'nothing'"),
+        (["collect", "--space", "ofa-mobilnet", "--out", "x.lut"], 2, "unknown space 'ofa-mobilnet'; known spaces:"),
+        (["collect", "--space", TINY, "--resolutions", "many", "--out", "x.lut"], 2, "resolutions are given as 'many'"),
+        (["collect", "--space", TINY, "--cores", "a", "--out", "x.lut"], 2, "--cores is 'a'"),
+        (["table", "show", "nowhere.lut"], 1, "nowhere.lut"),
+        (["table", "show", "notes.txt"], 1, "notes.txt"),
+        (["search", "--table", "notes.txt", "--accuracy", "nowhere", "--max-latency-ms", "1", "--out", "s.json"], 1, "nowhere"),
+        (["search", "--accuracy", "nowhere", "--max-latency-ms", "1", "--out", "s.json"], 2, "one of the two"),
+        (["export", "--subnet", "notes.txt", "--out", "e"], 1, "notes.txt is not a JSON file"),
+        (["export", "--subnet", "list.json", "--out", "e"], 1, "list.json is not a subnet file"),
+        (["verify", "--subnet", "nowhere.json"], 1, "there is no file nowhere.json"),
+        (["verify", "--subnet", "nowhere.json", "--device", "pixel99"], 2, "unknown device 'pixel99'"),
+        (["train", "--space", TINY, "--images", "nowhere", "--out", "t"], 1, "nowhere"),
+        (["train", "--space", TINY, "--recipe", "nothing", "--out", "t"], 2, "unknown recipe 'nothing'"),
+        (["sample", "--weights", "notes.txt", "--out", "a.db"], 1, "notes.txt"),
+        (["fit", "accuracy", "--samples", "notes.txt", "--out", "p"], 1, "notes.txt"),
+        (["run", "--space", TINY, "--preset", "slow", "--out", "r"], 2, "unknown preset 'slow'"),
+        (["report", "--out", "r.html"], 2, "one of the two"),
+        (["spaces", "nothing"], 2, "unknown space 'nothing'"),
     ],
 )
-def test_bad_input_gives_one_line_and_exit_code_1(
-    arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_bad_input_gives_one_line_and_2_for_what_was_typed_1_for_what_files_hold(
+    arguments: list[str], code: int, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("notes.txt").write_text("not what you think")
     Path("list.json").write_text("[]")
-    assert run(arguments) == 1
+    assert run(arguments) == code
     error = capsys.readouterr().err
     assert error.startswith("profiler: ") and error.count("\n") == 1, error
     assert expected in error
     assert "Traceback" not in error and "unexpected" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--device", "pixel99"], "unknown device 'pixel99'"),
+        (["--device", "simulated", "--preset", "fast"], "unknown preset 'fast'"),
+        (["--device", "simulated", "--resolutions", "21"], "resolution 21"),
+    ],
+)
+def test_a_collection_that_cannot_begin_says_why_in_one_line(
+    arguments: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["collect", "--space", TINY, *arguments, "--out", str(tmp_path / "x.lut")]) in (1, 2)
+    error = capsys.readouterr().err
+    assert error.startswith("profiler: ") and error.count("\n") == 1 and expected in error
 
 
 def test_a_mistyped_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:

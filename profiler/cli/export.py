@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, Images, Weights
+from profiler.cli.options import AsJson, Images, Weights, folder_to_write, typed
 
 
 def command(
     subnet: Annotated[Path, typer.Option("--subnet", help="Subnet file of `profiler search`, or a plain architecture (space, values).")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the models and the subnet file.")],
+    out: Annotated[Path, typer.Option("--out", callback=folder_to_write, help="Folder for the models and the subnet file.")],
     weights: Weights = None,
     images: Images = "fashion-mnist-subset",
     formats: Annotated[str, typer.Option("--formats", help="Model formats to write, such as onnx or onnx,tflite.")] = "onnx,tflite",
@@ -26,9 +26,10 @@ def command(
     Example: profiler export --subnet subnet.json --weights supernet.safetensors --out exported/
     """
     from profiler.cli.output import print_json, print_table, say
-    from profiler.exporting import export_from_files
+    from profiler.exporting import export_from_files, parse_formats
 
-    wanted = tuple(filter(None, formats.split(",")))
+    with typed():
+        wanted = parse_formats(formats)
     record = export_from_files(subnet, weights, images, out, wanted, calibration_images, check_images)
     if as_json:
         print_json(record.to_dict())

@@ -1,107 +1,124 @@
-"""The `profiler` program: its commands, and how a failure becomes one line and an exit code.
+"""The `profiler` program from its first moment to its exit code; how a failure becomes one sentence.
 
-0: done. 1: an expected failure, told in one sentence on standard error. 2: the command was typed wrong. 130: stopped by
-Ctrl-C; the same command goes on. PROFILER_TRACEBACK=1 shows the traceback of a failure.
+Nothing of weight is imported before Ctrl-C is answered. PROFILER_TRACEBACK=1 shows the traceback of a failure.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
 from typing import Any
 
-import typer
+from profiler.cli import streams
 
-COMMANDS = ("spaces", "devices", "collect", "table", "train", "sample", "fit", "predict", "search", "export", "verify", "report", "run")
-GROUPS = ("table", "fit")
+# The one rule of exit codes. An expected failure is told in one sentence on standard error.
+DONE = 0
+FAILED = 1  # the work failed: a file is absent or damaged, the device does not answer, nothing keeps the budget
+MISTYPED = 2  # the command was typed wrong: an option, or a value that no file could make right
+STOPPED = 130  # by Ctrl-C or a request to terminate
+UNREAD = 141  # who read the output stopped reading, as `head` does
+
 # Package → the extra of ours that brings it, for commands that cannot do without.
 EXTRAS = {
     "torch": "train", "safetensors": "train", "PIL": "train", "onnx": "onnx", "onnxruntime": "onnx", "ai_edge_litert": "litert",
     "sklearn": "predict", "xgboost": "xgboost", "matplotlib": "report", "jinja2": "report",
 }  # fmt: skip
-STOPPED = "stopped; collect, train, sample and run go on where they were when they are started again"
-
-app = typer.Typer(
-    name="profiler",
-    help="Find the image network that keeps a latency budget on a device you own, and prove on the device that it does.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _version(show: bool) -> None:
-    if show:
-        from importlib.metadata import version
-
-        typer.echo(f"profiler (elastic-latency) {version('elastic-latency')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit.")) -> None:
-    """Nothing to do before a command."""
-
-
-for _name in COMMANDS:
-    _module = importlib.import_module(f"profiler.cli.{_name}")
-    if _name in GROUPS:
-        app.add_typer(_module.app, name=_name)
-    else:
-        app.command(_name)(_module.command)
+STOPPED_TEXT = "stopped; collect, train, sample and run go on where they were when they are started again"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # of the same effect, so that workers and temporary files go with a program that is ended
+AGAIN_S = 0.01
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the program and exit; a request to terminate is treated like Ctrl-C, so that workers and temporary files go with it."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    """Run the program and exit."""
+    code = STOPPED
+    try:
+        _listen()
+        streams.prepare()
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        _say(STOPPED_TEXT, STOPPED)
+    finally:
+        _stop_listening()
+    streams.drop_output()
+    sys.exit(code)
+
+
+def _listen() -> None:
+    """Let each signal that is not ignored raise KeyboardInterrupt: once more where a destructor or callback swallowed it."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    sys.unraisablehook = _raise_again
+
+
+def _raise_again(unraisable: Any) -> None:
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _stop_listening() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def run(arguments: list[str]) -> int:
-    """Run the program and return its exit code."""
+    """Run a command and return its exit code."""
     try:
+        from profiler.cli.app import app
+
         result: Any = app(arguments, prog_name="profiler", standalone_mode=False)
-        if result == 130:  # newer Typer turns Ctrl-C into this code without a word
-            return _say(STOPPED, 130)
-        return result if isinstance(result, int) else 0
+        streams.put("", end="")
+        code = result if isinstance(result, int) else DONE
+        return _say(STOPPED_TEXT, STOPPED) if code == STOPPED else code  # Typer turns Ctrl-C into this code without a word
     except KeyboardInterrupt:
-        return _say(STOPPED, 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        return _failure(error)
+        return _say(STOPPED_TEXT, STOPPED)
+    except (Exception, SystemExit) as error:  # Typer exits when a pipe breaks, whichever it is
+        return UNREAD if streams.unread() else _failure(error)
 
 
-def _failure(error: Exception) -> int:
-    if isinstance(error, typer.Abort):
-        return _say(STOPPED, 130)
-    if hasattr(error, "show") and hasattr(error, "exit_code"):  # typed wrong: Typer's own classes know how to say it
+def _failure(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        error = error.__context__ or error
+    if _caused_by_interrupt(error):
+        return _say(STOPPED_TEXT, STOPPED)
+    if hasattr(error, "show"):  # typed wrong: Typer's own classes know how to say it
         error.show()
-        return int(error.exit_code)
-    if os.environ.get("PROFILER_TRACEBACK"):
-        import traceback
+    else:
+        if os.environ.get("PROFILER_TRACEBACK"):
+            import traceback
 
-        traceback.print_exception(error)
-    return _say(_sentence(error), 1)
+            traceback.print_exception(error)
+        _say(_sentence(error), FAILED)
+    return int(getattr(error, "exit_code", FAILED))
 
 
-def _sentence(error: Exception) -> str:
+def _caused_by_interrupt(error: BaseException | None) -> bool:
+    """Return whether an error arose from Ctrl-C, as when a library's import makes an ImportError of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _sentence(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and (package := (error.name or "").partition(".")[0]) in EXTRAS:
         return f"this command needs the package {package!r}, which is not installed; install it with pip install 'elastic-latency[{EXTRAS[package]}]'"
     text = " ".join(str(error).split())
-    expected = isinstance(error, (ValueError, LookupError, OSError, ImportError, RuntimeError)) and type(error) not in (KeyError, IndexError)
+    if isinstance(error, MemoryError):
+        return f"this computer has too little free memory for that{f' ({text})' if text else ''}; ask for less at a time, or free some"
+    expected = isinstance(error, (ValueError, LookupError, OSError, ImportError, RuntimeError))
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
-    if not text or not expected:
+    if not text or not expected or type(error) in (KeyError, IndexError, RecursionError):
         text = f"unexpected {type(error).__name__}: {text}; set PROFILER_TRACEBACK=1 and report what it shows"
     return text
 
 
 def _say(text: str, code: int) -> int:
-    print(f"profiler: {text}", file=sys.stderr)
+    streams.say(f"profiler: {text}")
     return code

@@ -1,23 +1,105 @@
-"""Options that several commands share, so that they read the same everywhere."""
+"""Options that several commands share, so that they read the same everywhere, and what makes a value of an option wrong."""
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+MOST_SCORED = 10_000_000  # networks of one search; the reference search scores 50,000, a hundred times more is of no use
+MOST_SAMPLED = 1_000_000  # subnets of one sampling; at ten milliseconds each they take three hours
+LARGEST_SEED = 2**32 - 1  # what every generator of random numbers here takes
+
+
+class BadOptionError(ValueError):
+    """A value on the command line that no file could make right."""
+
+    exit_code = 2
+
+
+@contextmanager
+def typed() -> Iterator[None]:
+    """Tell what a plain check of values refuses inside as typed wrong; what is wrong with a file has an error class of its own."""
+    try:
+        yield
+    except (ValueError, LookupError) as error:
+        if type(error) in (KeyError, IndexError) or (isinstance(error, ValueError) and type(error) is not ValueError):
+            raise
+        raise BadOptionError(str(error)) from error
+
+
+def _space(name: str) -> str:
+    from supernets.spaces import space
+
+    with typed():
+        space(name)
+    return name
+
+
+def _resolutions(text: str | None) -> str | None:
+    from supernets.spaces import parse_resolutions
+
+    if text is not None:
+        with typed():
+            parse_resolutions(text)
+    return text
+
+
+def file_to_write(path: Path) -> Path:
+    """Return the path of a file that can be written, before any work is done for it.
+
+    Raises:
+        BadOptionError: a folder has that name, or its own folder cannot be written to.
+    """
+    if path.exists() and not path.is_file():
+        raise BadOptionError(f"--out {path} is a folder, or something else that is no plain file; give the name of a file to write")
+    _refuse_unwritable(path, path.parent)
+    return path
+
+
+def folder_to_write(path: Path) -> Path:
+    """Return the path of a folder that can be written to, before any work is done for it; raises what `file_to_write` does."""
+    _refuse_unwritable(path, path)
+    return path
+
+
+def _refuse_unwritable(path: Path, folder: Path) -> None:
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not existing.is_dir():
+        raise BadOptionError(f"--out {path} cannot be written: {existing} is a file, not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise BadOptionError(f"--out {path} cannot be written: you may not write into {existing}")
+
+
+def latency_budget(value: float | None) -> float | None:
+    """Return a budget in milliseconds; raises BadOptionError for one that is no latency."""
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise BadOptionError(f"--max-latency-ms is {value:g}; expected a positive number of milliseconds")
+    return value
+
+
 SpaceName = Annotated[
-    str, typer.Option("--space", help="Search space; `profiler spaces` lists them. Options ride on the name: NAME:image_channels=3,classes=37.")
+    str,
+    typer.Option(
+        "--space", callback=_space, help="Search space; `profiler spaces` lists them. Options ride on the name: NAME:image_channels=3,classes=37."
+    ),
 ]
 Resolutions = Annotated[
-    str | None, typer.Option("--resolutions", help="Input sides, such as 128:224:4 (first:last:step) or 160/224; all of the space by default.")
+    str | None,
+    typer.Option(
+        "--resolutions", callback=_resolutions, help="Input sides, such as 128:224:4 (first:last:step) or 160/224; all of the space by default."
+    ),
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="Device; `profiler devices` lists them.")]
 Runtime = Annotated[str | None, typer.Option("--runtime", help="onnxruntime or litert; the device's own choice by default.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the runtime; the device's own choice by default.")]
 Cores = Annotated[str | None, typer.Option("--cores", help="Processor cores to run on, such as 1 or 0,1; the device's own choice by default.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random; the same seed gives the same result.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything random; the same seed gives the same result.")]
 Images = Annotated[
     str,
     typer.Option(
@@ -36,7 +118,7 @@ def parse_cores(text: str | None) -> tuple[int, ...] | None:
     """Return the cores in `0,1`.
 
     Raises:
-        ValueError: the text is not a list of numbers.
+        BadOptionError: the text is not a list of numbers.
     """
     if text is None:
         return None
@@ -46,4 +128,4 @@ def parse_cores(text: str | None) -> tuple[int, ...] | None:
             raise ValueError
         return cores
     except ValueError:
-        raise ValueError(f"--cores is {text!r}; expected core numbers such as 1 or 0,1") from None
+        raise BadOptionError(f"--cores is {text!r}; expected core numbers such as 1 or 0,1") from None

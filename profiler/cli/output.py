@@ -1,37 +1,40 @@
-"""How commands print: results to standard output as a table or JSON, progress and warnings to standard error."""
+"""How commands print: results to standard output as a table or JSON, progress to standard error."""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from profiler.cli.streams import put, say
+
+__all__ = ["print_json", "print_table", "progress_bar", "put", "say"]
+
 
 def print_json(data: Any) -> None:
-    """Print a result as JSON."""
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    """Print a result as JSON; in ASCII, which every standard output can take."""
+    put(json.dumps(data, indent=2))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a result as a table; columns whose values are numbers are set to the right."""
-    from rich.box import SIMPLE_HEAD
+    from rich.box import ASCII, SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    lines = SIMPLE_HEAD if "utf" in sys.stdout.encoding.lower() else ASCII
+    table = Table(title=title, title_justify="left", box=lines)
     for i, column in enumerate(columns):
         numeric = all(isinstance(row[i], (int, float)) or str(row[i]).lstrip("-±").replace(".", "", 1).replace(" %", "").isdigit() for row in rows)
         table.add_column(column, justify="right" if rows and numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False).print(table)
-
-
-def say(text: str) -> None:
-    """Tell the user something that is not the result."""
-    print(text, file=sys.stderr)
+    terminal, text = sys.stdout.isatty(), io.StringIO()  # not printed by rich, which would exit on a closed pipe
+    Console(file=text, force_terminal=terminal, width=None if terminal else 140, highlight=False, markup=False).print(table)
+    put(text.getvalue(), end="")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +9,29 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import Cores, DeviceName, Resolutions, Seed, SpaceName, Threads, parse_cores
+from profiler.cli.options import (
+    MOST_SAMPLED,
+    AsJson,
+    Cores,
+    DeviceName,
+    Resolutions,
+    Seed,
+    SpaceName,
+    Threads,
+    folder_to_write,
+    latency_budget,
+    parse_cores,
+    typed,
+)
 
 
 def command(
     space: SpaceName,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the same folder goes on with it.")],
+    out: Annotated[Path, typer.Option("--out", callback=folder_to_write, help="Folder of the run; the same folder goes on with it.")],
     device: DeviceName = "local",
     max_latency_ms: Annotated[
-        float | None, typer.Option("--max-latency-ms", help="Budget; by default one that half of the random networks would miss.")
+        float | None,
+        typer.Option("--max-latency-ms", callback=latency_budget, help="Budget; by default one that half of the random networks would miss."),
     ] = None,
     preset: Annotated[str, typer.Option("--preset", help="demo (minutes) or full (hours).")] = "demo",
     runtimes: Annotated[
@@ -34,10 +47,14 @@ def command(
     weights: Annotated[Path | None, typer.Option("--weights", help="Supernet weights; the ones that come with the package by default.")] = None,
     train: Annotated[bool, typer.Option("--train", help="Train the supernet first instead of taking given or shipped weights.")] = False,
     samples: Annotated[
-        int | None, typer.Option("--samples", min=50, help="Subnets whose accuracy is measured; the preset's number by default.")
+        int | None, typer.Option("--samples", min=50, max=MOST_SAMPLED, help="Subnets whose accuracy is measured; the preset's number by default.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes for measuring accuracies.")] = 2,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes for measuring accuracies.")] = 2,
+    formats: Annotated[
+        str | None, typer.Option("--formats", help="Model formats to export beside those that --runtimes need; onnx,tflite without --runtimes.")
+    ] = None,
     seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Do the whole job: measure, sample, fit, search under a budget, export, verify on the device, report.
 
@@ -46,28 +63,40 @@ def command(
     \b
     Example: profiler run --space ofa-mobilenetv3-tiny --device local --preset demo --out runs/demo
     """
+    from device_agents.devices import connect
+    from profiler.cli.output import print_json, put
     from profiler.cli.tables import print_accuracy_qualities, print_run, print_verifications
+    from profiler.exporting import parse_formats
     from profiler.pipeline import RunSettings
     from profiler.stages import run
 
-    settings = RunSettings(
-        space=space, out=out, device=device, devices_file=devices_file, threads=threads, cores=parse_cores(cores), preset=preset, images=images,
-        weights=weights, train=train, samples=samples, max_latency_ms=max_latency_ms, workers=workers, seed=seed, resolutions=resolutions,
-        runtimes=None if runtimes is None else tuple(filter(None, runtimes.split(","))),
-    )  # fmt: skip
-    result = run(settings, Terminal())
-    print_accuracy_qualities(result.accuracy)
-    print_run(result.record)
-    print_verifications(result.record.verifications)
-    print(f"report: {result.report}")
+    with typed():
+        settings = RunSettings(
+            space=space, out=out, device=device, devices_file=devices_file, threads=threads, cores=parse_cores(cores), preset=preset, images=images,
+            weights=weights, train=train, samples=samples, max_latency_ms=max_latency_ms, workers=workers, seed=seed, resolutions=resolutions,
+            runtimes=None if runtimes is None else tuple(filter(None, runtimes.split(","))),
+            formats=() if formats is None else parse_formats(formats),
+        )  # fmt: skip
+        for runtime in settings.runtimes or (None,):
+            connect(device, runtime=runtime, threads=threads, cores=settings.cores, devices_file=devices_file)
+    terminal = Terminal()
+    result = run(settings, terminal)
+    if as_json:
+        print_json({"stages": terminal.stages, **result.to_dict()})
+    else:
+        print_accuracy_qualities(result.accuracy)
+        print_run(result.record)
+        print_verifications(result.record.verifications)
+        put(f"report: {result.report}")
     if result.record.verifications[0].kept is False:
         raise typer.Exit(1)
 
 
 class Terminal:
-    """Shows a run's stages on standard error: a bar while one runs, a line when it is done."""
+    """Shows a run's stages on standard error: a bar while one runs, a line when it is done; `stages` are those done."""
 
     def __init__(self) -> None:
+        self.stages: list[dict[str, object]] = []
         self._lines: list[str] = []
 
     @contextmanager
@@ -75,14 +104,16 @@ class Terminal:
         """Show a stage; yields report(done, total, note)."""
         from time import monotonic
 
-        from profiler.cli.output import progress_bar
+        from profiler.cli.output import progress_bar, say
 
         began = monotonic()
         self._lines = []
         with progress_bar(f"[{number}/{of}] {name}") as report:
             yield report
+        seconds = monotonic() - began
         for line in self._lines or [""]:
-            print(f"[{number}/{of}] {name:8s} {monotonic() - began:6.1f} s  {line}", file=sys.stderr)
+            say(f"[{number}/{of}] {name:8s} {seconds:6.1f} s  {line}")
+        self.stages.append({"stage": name, "seconds": seconds, "lines": self._lines})
 
     def say(self, text: str) -> None:
         """Keep one line to show when the stage is done."""

@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, Images, Resolutions, Seed, Weights
+from profiler.cli.options import MOST_SAMPLED, AsJson, Images, Resolutions, Seed, Weights, file_to_write
 
 
 def command(
-    out: Annotated[Path, typer.Option("--out", help="File of sampled accuracies to write, or to go on with.")],
+    out: Annotated[Path, typer.Option("--out", callback=file_to_write, help="File of sampled accuracies to write, or to go on with.")],
     weights: Weights = None,
     images: Images = "fashion-mnist-subset",
-    count: Annotated[int, typer.Option("--count", min=1, help="Subnets to measure, all different.")] = 16_000,
+    count: Annotated[int, typer.Option("--count", min=1, max=MOST_SAMPLED, help="Subnets to measure, all different.")] = 16_000,
     validation_images: Annotated[int, typer.Option(min=1, help="Held-out images each subnet is judged on.")] = 1000,
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images that each subnet's norm statistics are measured on.")] = 2048,
     resolutions: Resolutions = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, one thread each.")] = 2,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes, one thread each.")] = 2,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:

@@ -8,22 +8,22 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, Resolutions, Seed
+from profiler.cli.options import MOST_SCORED, AsJson, BadOptionError, Resolutions, Seed, file_to_write, latency_budget
 
 
 def command(
     accuracy: Annotated[Path, typer.Option("--accuracy", help="Folder of a fitted accuracy predictor.")],
-    max_latency_ms: Annotated[float, typer.Option("--max-latency-ms", help="Latency budget in milliseconds.")],
-    out: Annotated[Path, typer.Option("--out", help="Subnet file to write.")],
+    max_latency_ms: Annotated[float, typer.Option("--max-latency-ms", callback=latency_budget, help="Latency budget in milliseconds.")],
+    out: Annotated[Path, typer.Option("--out", callback=file_to_write, help="Subnet file to write.")],
     table: Annotated[Path | None, typer.Option("--table", help="Latency table (.lut) of `profiler collect`.")] = None,
     latency: Annotated[Path | None, typer.Option("--latency", help="Folder of a fitted latency predictor, instead of --table.")] = None,
     resolutions: Resolutions = None,
     strategy: Annotated[str, typer.Option("--strategy", help="evolution or random.")] = "evolution",
-    population: Annotated[int, typer.Option("--population", min=1, help="Networks a generation.")] = 100,
-    generations: Annotated[int, typer.Option("--generations", min=1, help="Generations.")] = 500,
-    finalists: Annotated[int, typer.Option("--finalists", min=1, help="Best networks to keep in the subnet file.")] = 10,
+    population: Annotated[int, typer.Option("--population", min=1, max=MOST_SCORED, help="Networks a generation.")] = 100,
+    generations: Annotated[int, typer.Option("--generations", min=1, max=MOST_SCORED, help="Generations.")] = 500,
+    finalists: Annotated[int, typer.Option("--finalists", min=1, max=1000, help="Best networks to keep in the subnet file.")] = 10,
     safety_margin: Annotated[
-        float, typer.Option("--safety-margin", min=0, help="Share added to each predicted latency before it is held against the budget.")
+        float, typer.Option("--safety-margin", min=0, max=10, help="Share added to each predicted latency before it is held against the budget.")
     ] = 0.0,
     device: Annotated[
         str | None, typer.Option("--device", help="Measure the finalists on this device, and take the best one that keeps the budget.")
@@ -41,7 +41,14 @@ def command(
     from profiler.searching import open_predictors, remeasured, search_subnet
     from profiler.subnet import write_subnet
     from search.settings import SearchSettings
+    from search.strategies import STRATEGIES
 
+    if population * generations > MOST_SCORED:
+        raise BadOptionError(f"--population {population} in --generations {generations} is more than {MOST_SCORED} networks; lower one of them")
+    if (table is None) == (latency is None):
+        raise BadOptionError("a search needs a latency table (--table FILE) or a fitted latency predictor (--latency FOLDER), one of the two")
+    if strategy not in STRATEGIES:
+        raise BadOptionError(f"--strategy is {strategy!r}; expected one of {', '.join(sorted(STRATEGIES))}")
     settings = SearchSettings(population_size=population, generations=generations, finalists=finalists)
     predictors = open_predictors(table, latency, accuracy, resolutions)
     with progress_bar("searching") as report:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson
+from profiler.cli.options import AsJson, typed
 
 
 def command(
@@ -21,7 +21,8 @@ def command(
     from profiler.overview import space_overview
     from supernets.spaces import names
 
-    rows = [space_overview(each) for each in ([name] if name else names())]
+    with typed():
+        rows = [space_overview(each) for each in ([name] if name else names())]
     if as_json:
         print_json(rows)
         return

@@ -10,17 +10,17 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, Images, Seed, SpaceName
+from profiler.cli.options import AsJson, Images, Seed, SpaceName, folder_to_write, typed
 
 
 def command(
     space: SpaceName,
-    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints and supernet.safetensors.")],
+    out: Annotated[Path, typer.Option("--out", callback=folder_to_write, help="Folder for checkpoints and supernet.safetensors.")],
     images: Images = "fashion-mnist-subset",
     recipe: Annotated[
         str, typer.Option("--recipe", help="Training recipe: small (minutes on a CPU), cifar, or imagenet (Once-for-All's own).")
     ] = "small",
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="CPU threads.")] = 1,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -35,13 +35,15 @@ def command(
     from supernets.training.loop import TrainProgress, train
     from supernets.training.recipes import recipe as recipe_of
 
+    with typed():
+        wanted = recipe_of(recipe)
     with progress_bar("training") as report:
 
         def show(progress: TrainProgress) -> None:
             report(progress.step, progress.steps, f"{progress.phase}: loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s")
 
         provenance = {"command": shlex.join(["profiler", *sys.argv[1:]])}
-        summary = train(search_space(space), open_images(images), recipe_of(recipe), out, seed, threads, show, provenance=provenance)
+        summary = train(search_space(space), open_images(images), wanted, out, seed, threads, show, provenance=provenance)
     if as_json:
         print_json({**asdict(summary), "weights": str(summary.weights), "history": [dict(phase) for phase in summary.history]})
     elif summary.already_finished:

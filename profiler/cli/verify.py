@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, Cores, DeviceName, Runtime, Threads, parse_cores
+from profiler.cli.options import AsJson, Cores, DeviceName, Runtime, Threads, latency_budget, parse_cores, typed
 
 
 def command(
@@ -21,7 +21,11 @@ def command(
     table: Annotated[Path | None, typer.Option("--table", help="Latency table of the same condition, to predict from.")] = None,
     max_latency_ms: Annotated[
         float | None,
-        typer.Option("--max-latency-ms", min=0, help="Budget; by default the subnet file's own, where this is the condition it was searched for."),
+        typer.Option(
+            "--max-latency-ms",
+            callback=latency_budget,
+            help="Budget; by default the subnet file's own, where this is the condition it was searched for.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -38,8 +42,10 @@ def command(
     from profiler.subnet import read_subnet
     from profiler.verifying import verify_subnet
 
+    with typed():
+        connected = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
     record = read_subnet(subnet)
-    with connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file) as agent:
+    with connected as agent:
         info = agent.info()
         predicted = predicted_latency_ms(record, info, table)
         own_budget = record.max_latency_ms if record.condition in (None, condition_of(info).to_dict()) else None

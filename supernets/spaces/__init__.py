@@ -8,13 +8,16 @@ Further spaces come through the entry-point group `elastic_latency.spaces`: name
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
 from supernets.space import SearchSpace
 
 ENTRY_POINT_GROUP = "elastic_latency.spaces"
+LARGEST_SIDE = 4096  # pixels; activations of larger images fit no device this is for
+MOST_SIDES = 127  # as many values as a choice can have
+MOST_CLASSES = 100_000
 SPACES = {
     "ofa-mobilenetv3-w1.0": "supernets.spaces.ofa_mobilenetv3:w1_0",
     "ofa-mobilenetv3-w1.2": "supernets.spaces.ofa_mobilenetv3:w1_2",
@@ -44,8 +47,8 @@ class SpaceOptions:
     def __post_init__(self) -> None:
         if self.image_channels not in (None, 1, 3):
             raise ValueError(f"image_channels is {self.image_channels}; expected 1 (grey) or 3 (colour)")
-        if self.classes is not None and self.classes < 2:
-            raise ValueError(f"classes is {self.classes}; expected at least 2")
+        if self.classes is not None and not 2 <= self.classes <= MOST_CLASSES:
+            raise ValueError(f"classes is {self.classes}; expected 2 to {MOST_CLASSES}")
         if self.resolutions is not None and not self.resolutions:
             raise ValueError("resolutions is empty; expected at least one, such as 128:224:4")
 
@@ -54,16 +57,25 @@ def parse_resolutions(text: str) -> tuple[int, ...]:
     """Return the sides in `160`, `128/160/224` (or with commas) or `128:224:4` (last included).
 
     Raises:
-        ValueError: the text is none of these.
+        ValueError: the text is none of these, or asks for too many sides or too large ones.
     """
+    sides = _sides(text)
+    if len(sides) > MOST_SIDES or sides[-1] > LARGEST_SIDE:
+        raise ValueError(
+            f"resolutions are given as {text!r}: {len(sides)} up to {sides[-1]} pixels; expected at most {MOST_SIDES}, and none above {LARGEST_SIDE}"
+        )
+    return tuple(sides)
+
+
+def _sides(text: str) -> Sequence[int]:
     try:
         if ":" in text:
             first, last, *step = (int(part) for part in text.split(":"))
             (stride,) = step or [4]
             if stride < 1 or last < first or (last - first) % stride:
                 raise ValueError
-            return tuple(range(first, last + 1, stride))
-        return tuple(sorted({int(part) for part in text.replace(",", "/").split("/")}))
+            return range(first, last + 1, stride)
+        return sorted({int(part) for part in text.replace(",", "/").split("/")})
     except ValueError:
         raise ValueError(f"resolutions are given as {text!r}; expected 128:224:4 (first:last:step), 160/192/224, or 160") from None
 
