@@ -11,14 +11,16 @@ from luts.accuracies import AccuracyProtocol
 from luts.store import MeasurementStore, StoreError
 from luts.table import LatencyTable
 from predictors import accuracy as accuracy_predictors
-from predictors.accuracy.judging import evaluate_all, labelled_population
+from predictors.accuracy.judging import cross_validated_rmse_points, evaluate_all, labelled_population
 from predictors.latency.judging import fit_and_judge
 from predictors.quality import AccuracyQuality, LabelledPopulation, LatencyQuality
 from profiler.collecting import narrowed
 from profiler.coverage import covered_space
+from profiler.files import FileKindError, read_json, write_json
 from supernets.space import SearchSpace
 from supernets.spaces import space as search_space
 
+SELECTION_FILE = "selection.json"
 Report = Callable[[int, int, str], None]
 
 
@@ -54,6 +56,8 @@ def fit_accuracy(
 ) -> dict[str, AccuracyQuality]:  # fmt: skip
     """Fit accuracy predictors on a file of sampled accuracies, save each into a folder of its name, return their qualities.
 
+    Beside them goes what to choose by: each one's error inside the training part, so that no quality is of subnets used for the choice.
+
     Raises:
         StoreError: the file holds no accuracies of the protocol; or, where none is given, of none or several.
     """
@@ -69,20 +73,24 @@ def fit_accuracy(
     fitted = evaluate_all(space_name, sampled, names=names, seed=seed, progress=show)
     for name, predictor in fitted.items():
         predictor.save(out / name)
-    report(len(names), len(names), "")
+    report(len(names), len(names), "comparing")
+    write_json(out / SELECTION_FILE, {"cross_validated_rmse_points": cross_validated_rmse_points(space_name, sampled, names, seed=seed)})
     return {name: predictor.quality_ for name, predictor in fitted.items() if predictor.quality_ is not None}
 
 
 def best_accuracy(folder: Path) -> tuple[str, AccuracyQuality]:
-    """Return the name and quality of the saved accuracy predictor with the lowest error on held-out subnets.
+    """Return the saved accuracy predictor with the lowest cross-validated error inside the training part, and its quality on other subnets.
 
     Raises:
-        FileNotFoundError: the folder holds no judged accuracy predictor.
+        FileNotFoundError: the folder was not written by `fit_accuracy`, or lacks what it wrote.
+        FileKindError: its file of errors is damaged.
     """
-    found = accuracy_qualities(folder)
-    if not found:
-        raise FileNotFoundError(f"{folder} holds no judged accuracy predictor; fit some with `profiler fit accuracy`")
-    best = min(found, key=lambda name: found[name].rmse_points)
+    found, selection = accuracy_qualities(folder), read_json(folder / SELECTION_FILE)
+    try:
+        errors = {name: float(error) for name, error in selection["cross_validated_rmse_points"].items() if name in found}
+        best = min(errors, key=errors.__getitem__)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise FileKindError(f"{folder / SELECTION_FILE} does not tell the predictors' errors ({error}); fit the predictors again") from None
     return best, found[best]
 
 

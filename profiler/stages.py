@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from device_agents.base import DeviceAgent, DeviceError
 from device_agents.devices import connect, list_devices, transport_class
@@ -13,16 +14,17 @@ from luts.table import LatencyTable
 from predictors.latency.judging import fit_and_judge
 from predictors.quality import AccuracyQuality
 from profiler.collecting import collect_table, space_to_measure
+from profiler.exporting import RUNTIME_OF, export_from_files
 from profiler.files import sha256_of, write_json
-from profiler.fitting import accuracy_qualities, best_accuracy, fit_accuracy, fit_latency, sampled_accuracies
+from profiler.fitting import SELECTION_FILE, accuracy_qualities, best_accuracy, fit_accuracy, fit_latency, sampled_accuracies
 from profiler.pipeline import STAGES, Display, RunSettings, StageLog, digest
+from profiler.reporting import files_of_run, report_data
 from profiler.searching import NoneKeptError, Predictors, best_kept, demoted, finalists_of, search_subnet, with_measured_latencies
 from profiler.shipped import shipped_weights
 from profiler.subnet import SubnetRecord, read_subnet, write_subnet
 from supernets.space import SearchSpace
 
 Report = Callable[[int, int, str], None]
-FORMATS = ("onnx", "tflite")
 CHECK_IMAGES = 256
 MOST_SEARCHES = 4  # each with a larger safety margin, until a measured finalist keeps the budget
 MARGIN_STEP = 0.02
@@ -35,6 +37,16 @@ class RunResult:
     record: SubnetRecord
     accuracy: dict[str, AccuracyQuality]
     report: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as a JSON-serialisable mapping: the subnet with its verifications, the predictors' qualities, and all files."""
+        folder = self.report.parent
+        files = {
+            **files_of_run(folder).to_dict(), "accuracies": str(folder / "accuracies.db"), "report": str(self.report),
+            "models": [str(folder / "subnet" / model.file) for model in self.record.models],
+        }  # fmt: skip
+        qualities = {name: quality.to_dict() for name, quality in self.accuracy.items()}
+        return {"files": files, "subnet": self.record.to_dict(), "accuracy_predictors": qualities}
 
 
 @dataclass
@@ -60,6 +72,12 @@ class Run:
     def table(self, runtime: str | None) -> Path:
         """Return the place of a runtime's latency table."""
         return self.folder / f"latency-{runtime or 'device'}.lut"
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats to export: those that the runtimes run, all where no runtime was asked for, and those that were asked for."""
+        asked = self.settings.formats
+        return tuple(name for name, runtime in RUNTIME_OF.items() if self.settings.runtimes is None or runtime in self.runtimes or name in asked)
 
     def agent(self, runtime: str | None) -> DeviceAgent:
         """Return an agent of the device with this runtime."""
@@ -117,8 +135,6 @@ def _find_weights(run: Run) -> None:
         FileNotFoundError: the weights are not there.
     """
     settings, shipped = run.settings, shipped_weights(run.space.name)
-    if settings.weights is not None and settings.train:
-        raise ValueError(f"weights {settings.weights} were given and training was asked for; give one of --weights and --train")
     if settings.weights is None and not settings.train and shipped is None:
         raise ValueError(
             f"no weights come with space {run.space.name!r}; give some (--weights FILE --images DATA) or train them (--train --images DATA)"
@@ -178,7 +194,7 @@ def _fit(run: Run, report: Report) -> str:
     _, sampled = sampled_accuracies(run.folder / "accuracies.db", run.protocol)
     inputs = digest(run.space.name, sampled.population.tolist(), sampled.accuracies.tolist(), protocol, tables, run.settings.seed)
     folder = run.folder / "predictors"
-    if not run.log.finished("fit", inputs, folder):
+    if not run.log.finished("fit", inputs, folder / SELECTION_FILE):
         run.log.begin("fit")
         fit_accuracy(run.folder / "accuracies.db", folder, run.settings.seed, report, protocol=run.protocol)
         for runtime in run.runtimes:
@@ -269,9 +285,9 @@ def _tested(run: Run, record: SubnetRecord) -> SubnetRecord:
 
 
 def _export(run: Run, report: Report) -> str:
-    inputs = digest(run.log.digests.get("choose"))
+    inputs = digest(run.log.digests.get("choose"), run.formats)
     folder = run.folder / "subnet"
-    if not run.log.finished("export", inputs, *(folder / f"subnet.{name}" for name in FORMATS)):
+    if not run.log.finished("export", inputs, *(folder / f"subnet.{name}" for name in run.formats)):
         run.log.begin("export")
         _exported(run)
         run.log.finish("export", inputs)
@@ -282,10 +298,8 @@ def _export(run: Run, report: Report) -> str:
 
 
 def _exported(run: Run) -> None:
-    from profiler.exporting import export_from_files
-
     folder = run.folder / "subnet"
-    export_from_files(folder / "subnet.json", run.weights, run.images, folder, FORMATS, run.settings.numbers.calibration_images, CHECK_IMAGES)
+    export_from_files(folder / "subnet.json", run.weights, run.images, folder, run.formats, run.settings.numbers.calibration_images, CHECK_IMAGES)
 
 
 def _verify(run: Run, report: Report) -> str:
@@ -333,7 +347,6 @@ def _next_finalist(record: SubnetRecord) -> SubnetRecord | None:
 
 def _report(run: Run, report: Report) -> str:
     from profiler.report.page import write_report
-    from profiler.reporting import files_of_run, report_data
 
     path = write_report(report_data(files_of_run(run.folder)), run.folder / "report.html")
     return str(path)
