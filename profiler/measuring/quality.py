@@ -43,10 +43,10 @@ def session_quality(evidence: Evidence, mode: str) -> SessionQuality | None:
     if not estimates:
         return None
     halves = [relative_half_difference(found.halves_ms) for found in estimates if found.visits > 1]
-    slowness = slowness(evidence, mode)
+    slow = slowness(evidence, mode)
     return SessionQuality(
-        mode, len(estimates), len(slowness), min(found.visits for found in estimates), float(np.median(halves)) if halves else None,
-        float(np.percentile(halves, 95)) if halves else None, float(np.mean(slowness > SLOW_FACTOR)),
+        mode, len(estimates), len(slow), min(found.visits for found in estimates), float(np.median(halves)) if halves else None,
+        float(np.percentile(halves, 95)) if halves else None, float(np.mean(slow > SLOW_FACTOR)),
     )  # fmt: skip
 
 
