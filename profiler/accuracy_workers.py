@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -101,10 +101,12 @@ def evaluate_in_workers(task: EvaluationTask, pieces: Sequence[Population], work
 def _start(task: EvaluationTask) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, task), daemon=True)
+    process = context.Process(target=_work, args=(theirs,), daemon=True)
     with environment(ENVIRONMENT):
         process.start()
-    theirs.close()  # so that reading ours ends when the worker does
+    theirs.close()  # so that talking to a worker that has ended fails
+    with suppress(BrokenPipeError, ConnectionResetError):  # reading from it will tell
+        ours.send(task)  # as an argument it would be written to a pipe that nobody reads when the worker ends early
     return ours, process
 
 
@@ -139,21 +141,22 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(connection: Connection, task: EvaluationTask) -> None:
+def _work(connection: Connection) -> None:
     """Evaluate pieces until there are no more: says None when ready for one, sends lists of results, or a text when it fails."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends the workers
     try:
-        _work_on_pieces(connection, task)
+        _work_on_pieces(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # no more pieces, or nobody to send results to
     except Exception as error:
         connection.send(f"{type(error).__name__}: {error}")
 
 
-def _work_on_pieces(connection: Connection, task: EvaluationTask) -> None:
+def _work_on_pieces(connection: Connection) -> None:
     import torch
 
     torch.set_num_threads(1)
+    task: EvaluationTask = connection.recv()
     space, evaluation = task.evaluation()
     while True:
         connection.send(None)

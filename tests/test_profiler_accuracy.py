@@ -255,17 +255,29 @@ def test_worker_that_fails_says_why(space):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.timeout(60)
+def test_worker_that_ends_before_it_reads_its_task_is_an_error_and_no_wait(space):
+    task = EvaluationTask("weights.safetensors", *[np.zeros(10**6, dtype=np.uint8)] * 3)  # far more than a pipe holds
+    python = multiprocessing.spawn.get_executable()
+    multiprocessing.set_executable("/bin/false")
+    try:
+        with pytest.raises(AccuracyWorkerError, match="ended with exit code 1"):
+            next(evaluate_in_workers(task, [space.encode([space.smallest()])], 1))
+    finally:
+        multiprocessing.set_executable(python)
+
+
 def test_worker_ends_by_itself_when_its_caller_is_gone(weights, images, space, monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     threads = torch.get_num_threads()
     task = EvaluationTask(str(weights), images.train_images, images.test_images, images.test_labels)
     for pieces in ([], [space.encode([space.smallest()])]):
         ours, theirs = multiprocessing.Pipe()
-        for piece in pieces:
-            ours.send(piece)
-        ours.close()
-        worker = threading.Thread(target=accuracy_workers._work, args=(theirs, task), daemon=True)
+        worker = threading.Thread(target=accuracy_workers._work, args=(theirs,), daemon=True)
         worker.start()
+        for message in (task, *pieces):
+            ours.send(message)
+        ours.close()
         worker.join(timeout=60)
         assert not worker.is_alive()
     torch.set_num_threads(threads)
