@@ -12,9 +12,11 @@ from device_agents.base import DeviceAgent
 from luts.store import MeasurementStore, StoreError
 from profiler.measuring.collect import CollectSummary, collect
 from profiler.measuring.evidence import Evidence
-from profiler.measuring.plan import CHAIN, NETWORK, make_plan
+from profiler.measuring.plan import CHAIN, NETWORK, MeasurementPlan, make_plan
 from profiler.measuring.settings import preset
 from profiler.measuring.stopping import BY_TARGET
+from profiler.measuring.thinned import ThinnedTable, collect_thinned, thinned_table
+from profiler.measuring.thinning import thin
 from profiler.trust import TrustCheck, trust_checks
 from supernets.space import SearchSpace
 from supernets.spaces import parse_resolutions
@@ -33,6 +35,7 @@ class CollectResult:
     networks: int
     summary: CollectSummary
     warnings: tuple[TrustCheck, ...]
+    thinned: ThinnedTable | None = None
 
     def sentence(self) -> str:
         """Return what was done, in one sentence."""
@@ -76,30 +79,39 @@ def narrowed(space: SearchSpace, resolutions: str | None) -> SearchSpace:
 
 
 def collect_table(space: SearchSpace, agent: DeviceAgent, out: Path, preset_name: str, seed: int, report: Report, rounds: int | None = None,
-                  time_budget_s: float | None = None) -> CollectResult:  # fmt: skip
+                  time_budget_s: float | None = None, thin_out: bool = False) -> CollectResult:  # fmt: skip
     """Measure what the file at `out` still lacks of a space's table; a finished one is left as it is.
 
-    More `rounds`, or a larger time budget than all sessions together spent, go on with it.
+    More `rounds`, or a larger time budget than all sessions together spent, go on with it. A table that is to `thin_out`
+    measures some resolutions in full, and interpolates the blocks of the others.
 
     Raises:
         ValueError: an unknown preset.
         StoreError, StoreFullError, DeviceError: see `profiler.measuring.collect.collect`.
     """
-    settings = preset(preset_name)
-    plan = make_plan(space, settings if rounds is None else replace(settings, rounds=rounds), seed)
+    settings = preset(preset_name) if rounds is None else replace(preset(preset_name), rounds=rounds)
+    thinning = thin(space, seed) if thin_out else None
     out.parent.mkdir(parents=True, exist_ok=True)
     with MeasurementStore(out) as store:
         if store.accuracies():
             raise StoreError(f"{out} holds sampled accuracies; collect latencies into a file of their own")
         evidence = Evidence.of_store(store)
+
+        def measure(plan: MeasurementPlan, budget_s: float | None) -> CollectSummary:
+            return collect(space, agent, store, plan, lambda done, total: report(done, total, ""), time_budget_s=budget_s, evidence=evidence)
+
         try:
-            summary = collect(space, agent, store, plan, lambda done, total: report(done, total, ""), time_budget_s=time_budget_s, evidence=evidence)
+            if thinning is None:
+                summary = measure(make_plan(space, settings, seed), time_budget_s)
+            else:
+                summary = collect_thinned(thinning, store, settings, seed, measure, time_budget_s)
             found = tuple(check for check in trust_checks(store, evidence) if not check.passed)
             _store_warnings(store, found)
         finally:
             store.finish()
+        thinned = thinned_table(store)
     blocks, networks = len(evidence.subjects(CHAIN)), len(evidence.subjects(NETWORK))
-    return CollectResult(out, space.name, blocks, networks, summary, found)
+    return CollectResult(out, space.name, blocks, networks, summary, found, thinned)
 
 
 def _store_warnings(store: MeasurementStore, found: Sequence[TrustCheck]) -> None:

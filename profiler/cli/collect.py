@@ -27,6 +27,7 @@ def command(
             "--time-budget", help="Time for all sessions of the file together, such as 90s, 10m or 1h; spent where figures are least certain."
         ),
     ] = None,
+    thin: Annotated[bool, typer.Option("--thin", help="Measure some resolutions in full, and interpolate the blocks of the others.")] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -46,10 +47,12 @@ def command(
     measured_space = space_to_measure(space, resolutions)
     agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
     with agent, progress_bar("measuring") as report:
-        result = collect_table(measured_space, agent, out, preset, seed, report, rounds, budget_s)
+        result = collect_table(measured_space, agent, out, preset, seed, report, rounds, budget_s, thin)
     if as_json:
         print_json(result.to_dict())
         return
     say(result.sentence())
+    if result.thinned is not None:
+        say(result.thinned.sentence())
     for warning in result.warnings:
         say(f"warning ({warning.caution.code}): {warning.text}" if warning.caution else warning.text)

@@ -179,9 +179,10 @@ class MeasurementPlan:
         )  # fmt: skip
 
 
-def make_plan(space: SearchSpace, settings: ProtocolSettings, seed: int = 0) -> MeasurementPlan:
-    """Return the plan that measures every block of a (restricted) space, alone and in chains, and some of its networks."""
-    chains = list(dict.fromkeys(tuple(space.blocks(architecture)) for architecture in covering_architectures(space)))
+def make_plan(space: SearchSpace, settings: ProtocolSettings, seed: int = 0, architectures: Sequence[Architecture] | None = None) -> MeasurementPlan:
+    """Return the plan that measures every block of a (restricted) space, or of these architectures of it, alone and in chains, and some networks."""
+    run_as_chains = covering_architectures(space) if architectures is None else architectures
+    chains = list(dict.fromkeys(tuple(space.blocks(architecture)) for architecture in run_as_chains))
     networks = {item.key(): item for item in plan_networks(space, settings, seed)}
     workers = min(len(chains), math.ceil(len({block for chain in chains for block in chain}) / settings.models_per_worker))
     blocks: dict[str, BlockSpec] = {}

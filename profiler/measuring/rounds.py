@@ -58,10 +58,7 @@ class CollectSummary:
 
 def declare_subjects(store: MeasurementStore, plan: MeasurementPlan) -> None:
     """Declare a plan's blocks and networks to the store; what is there already stays."""
-    subjects = []
-    for key, block in plan.blocks.items():
-        spec = {name: value for name, value in block.to_dict().items() if name != "name"}  # one key may stand at many places
-        subjects.append(Subject(key, "block", "", spec))
+    subjects = [Subject.of_block(block) for block in plan.blocks.values()]
     for key, item in plan.networks.items():
         architecture = None if item.architecture is None else item.architecture.to_dict()
         spec = {"name": item.name, "architecture": architecture, "blocks": [block.to_dict() for block in item.blocks]}
