@@ -6,6 +6,7 @@ attributes end in _), so `clone`, `cross_val_score` and searches over settings w
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ import numpy as np
 
 from luts.condition import Condition
 from predictors import folder
+from predictors.cross_validation import CrossValidation, cross_validate
 from predictors.folder import Arrays, Description
 from predictors.population import Numbers, PopulationCheck, checked_figures
 from predictors.quality import AccuracyQuality, LatencyQuality
@@ -30,6 +32,7 @@ AnyLatency = TypeVar("AnyLatency", bound="LatencyPredictor")
 AnyAccuracy = TypeVar("AnyAccuracy", bound="AccuracyPredictor")
 
 LONGEST_MS = 1e9  # a latency beyond eleven days is a unit mistaken
+ERRORS = "cross_validation"  # the array that holds them in a saved predictor
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -44,7 +47,8 @@ def missing_package(feature: str, package: str, extra: str) -> ImportError:
 class LatencyPredictor(ABC):
     """Predicts the latency of populations of one (restricted) space under one condition.
 
-    `quality` is set by whoever judges it on networks held out, and goes back to None with each `fit`.
+    `cross_validation` holds the errors on the networks of `fit`, each predicted by fits without it; None before `fit` and with
+    one network. `quality` is set by whoever judges the predictor, and goes back to None with each `fit`.
     """
 
     name: ClassVar[str]
@@ -53,6 +57,7 @@ class LatencyPredictor(ABC):
         self.space = space
         self.condition = condition
         self.quality: LatencyQuality | None = None
+        self.cross_validation: CrossValidation | None = None
         self._checked = PopulationCheck(space)
 
     @classmethod
@@ -72,7 +77,14 @@ class LatencyPredictor(ABC):
             raise ValueError(f"latency predictor {self.name!r} was given 0 networks; expected at least one")
         self.quality = None
         self._fit(codes, measured_ms)
+        self.cross_validation = cross_validate(self._fit_and_predict, codes, measured_ms)
         return self
+
+    def _fit_and_predict(self, population: Population, latencies_ms: Numbers, others: Population) -> Numbers:
+        """Return what this predictor, fitted to these networks instead, predicts of others."""
+        another = copy.copy(self)
+        another._fit(population, latencies_ms)
+        return another._predict(others)
 
     def predict(self, population: Population) -> Numbers:
         """Return the latency of each architecture in milliseconds, shape (n_architectures,).
@@ -82,6 +94,18 @@ class LatencyPredictor(ABC):
             ValueError: a population of another space, or an architecture that the space does not allow.
         """
         return self._predict(self._checked(population))
+
+    def predict_interval(self, population: Population, coverage: float = 0.9) -> tuple[Numbers, Numbers]:
+        """Return the lower and upper limits, (n_architectures,) each, between which this share of measured latencies lies.
+
+        Raises:
+            NotFittedError: the predictor was not fitted to two networks or more, so nothing is known of its errors.
+            ValueError: as `predict`, or a coverage outside 0 to 1.
+        """
+        predicted_ms = self.predict(population)
+        if self.cross_validation is None:
+            raise NotFittedError(f"latency predictor {self.name!r} knows no errors of its own; fit it to at least 2 networks for intervals")
+        return self.cross_validation.interval(predicted_ms, coverage)
 
     def save(self, path: str | Path) -> None:
         """Write the predictor into a folder, to be read with `predictors.latency.load`.
@@ -94,7 +118,10 @@ class LatencyPredictor(ABC):
             condition=None if self.condition is None else self.condition.to_dict(),
             quality=None if self.quality is None else self.quality.to_dict(),
         )  # fmt: skip
-        folder.write(path, description, {folder.ARRAYS_FILE: folder.packed_arrays(self._arrays())})
+        arrays = self._arrays()
+        if self.cross_validation is not None:
+            arrays[ERRORS] = self.cross_validation.log_ratios
+        folder.write(path, description, {folder.ARRAYS_FILE: folder.packed_arrays(arrays)})
 
     @classmethod
     def load(cls: type[AnyLatency], path: str | Path, description: Description, space: SearchSpace) -> AnyLatency:
@@ -110,11 +137,12 @@ class LatencyPredictor(ABC):
         except (KeyError, TypeError) as error:
             raise folder.damaged(path, error) from error
         predictor.quality = None if description.quality is None else LatencyQuality.from_dict(description.quality)
+        predictor.cross_validation = CrossValidation(arrays[ERRORS]) if ERRORS in arrays else None
         return predictor
 
     @abstractmethod
     def _fit(self, population: Population, latencies_ms: Numbers) -> None:
-        """Fit to checked figures."""
+        """Fit to checked figures, by setting attributes: what they held before may be shared with another predictor."""
 
     @abstractmethod
     def _predict(self, population: Population) -> Numbers:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
 
 from predictors import metrics
+from predictors.line import least_squares_line
 from predictors.metrics import Bits
 from predictors.population import Numbers
 from supernets.counts import block_macs
@@ -28,7 +29,7 @@ def _known(figure: float) -> float | None:
 
 def _checked_fields(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     names = [f.name for f in fields(cls)]
-    strange = sorted(set(values) ^ set(names))
+    strange = sorted((set(values) ^ set(names)) - {f.name for f in fields(cls) if f.default is not MISSING and f.name not in values})
     if strange:
         raise ValueError(f"field {strange[0]!r} of a {cls.__name__} is unknown or missing; its fields are {', '.join(names)}")
     return dict(values)
@@ -36,7 +37,10 @@ def _checked_fields(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class LatencyQuality:
-    """Errors of predicted latencies on networks that the predictor was not fitted on.
+    """Errors of predicted latencies on networks that the predictor was not fitted on; `judged_on` says which those are.
+
+    `coverage_share` is the share of them inside the predictor's 90 % intervals, `interval_width_percent` the mean width of
+    these intervals over the prediction; None where the predictor gave none.
 
     `repeatability_percent` is the MAPE that a perfect predictor would still show: half the mean difference between the
     estimates of the even and of the odd visits. `repeatability_kendall` is the rank correlation of these two.
@@ -53,6 +57,9 @@ class LatencyQuality:
     held_out_count: int
     repeatability_percent: float | None
     repeatability_kendall: float | None
+    coverage_share: float | None = None
+    interval_width_percent: float | None = None
+    judged_on: str = "held-out networks"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable mapping."""
@@ -68,8 +75,11 @@ class LatencyQuality:
         return cls(**_checked_fields(cls, values))
 
 
-def judge_latencies(predicted_ms: Numbers, measured_ms: Numbers, calibration_count: int, halves_ms: Numbers | None = None) -> LatencyQuality:
-    """Return the quality of predictions for held-out networks; `halves_ms` is (n, 2), NaN rows where a half is unknown.
+def judge_latencies(
+    predicted_ms: Numbers, measured_ms: Numbers, calibration_count: int, halves_ms: Numbers | None = None,
+    interval_ms: tuple[Numbers, Numbers] | None = None, judged_on: str = "held-out networks",
+) -> LatencyQuality:  # fmt: skip
+    """Return the quality of predictions for networks not fitted on; `halves_ms` is (n, 2), NaN rows where a half is unknown.
 
     Raises:
         ValueError: there are no networks, or the arrays do not match.
@@ -84,6 +94,11 @@ def judge_latencies(predicted_ms: Numbers, measured_ms: Numbers, calibration_cou
         raise ValueError(f"halves_ms has the shape {halves.shape}; expected ({len(measured_ms)}, 2)")
     halves = halves[np.isfinite(halves).all(axis=1)]
     repeatability = 50.0 * float((np.abs(halves[:, 0] - halves[:, 1]) / halves.mean(axis=1)).mean()) if len(halves) else math.nan
+    covered = width_percent = None
+    if interval_ms is not None:
+        lower_ms, upper_ms = interval_ms
+        covered = float(((lower_ms <= measured_ms) & (measured_ms <= upper_ms)).mean())
+        width_percent = 100 * float(((upper_ms - lower_ms) / predicted_ms).mean())
     return LatencyQuality(
         mape_percent=metrics.mape_percent(predicted_ms, measured_ms),
         bias_percent=metrics.bias_percent(predicted_ms, measured_ms),
@@ -96,6 +111,9 @@ def judge_latencies(predicted_ms: Numbers, measured_ms: Numbers, calibration_cou
         held_out_count=len(measured_ms),
         repeatability_percent=_known(repeatability),
         repeatability_kendall=_known(metrics.kendall(halves[:, 0], halves[:, 1])),
+        coverage_share=covered,
+        interval_width_percent=width_percent,
+        judged_on=judged_on,
     )
 
 
@@ -218,9 +236,8 @@ def _mean_known(by_group: Mapping[Any, float]) -> float | None:
 
 def _line_rmse(x: Numbers, y: Numbers, test_x: Numbers, test_y: Numbers) -> float:
     """Return the RMSE of the least-squares line through (x, y) on the test points."""
-    spread = float(((x - x.mean()) ** 2).mean())
-    slope = float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 0 else 0.0
-    return metrics.rmse(y.mean() + slope * (test_x - x.mean()), test_y)
+    intercept, slope = least_squares_line(x, y, np.ones(len(x)))
+    return metrics.rmse(intercept + slope * test_x, test_y)
 
 
 def _label_figures(test: LabelledPopulation, groups: np.ndarray[Any, Any] | None) -> dict[str, float | None]:

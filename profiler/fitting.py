@@ -1,4 +1,4 @@
-"""Fitting predictors from files: the workflow behind `profiler fit`."""
+"""Fitting accuracy predictors from files: the workflow behind `profiler fit accuracy`."""
 
 from __future__ import annotations
 
@@ -9,45 +9,14 @@ import numpy as np
 
 from luts.accuracies import AccuracyProtocol
 from luts.store import MeasurementStore, StoreError
-from luts.table import LatencyTable
 from predictors import accuracy as accuracy_predictors
 from predictors.accuracy.judging import cross_validated_rmse_points, evaluate_all, labelled_population
-from predictors.latency.judging import fit_and_judge
-from predictors.quality import AccuracyQuality, LabelledPopulation, LatencyQuality
-from profiler.collecting import narrowed
-from profiler.coverage import covered_space
+from predictors.quality import AccuracyQuality, LabelledPopulation
 from profiler.files import FileKindError, read_json, write_json
-from supernets.space import SearchSpace
 from supernets.spaces import space as search_space
 
 SELECTION_FILE = "selection.json"
 Report = Callable[[int, int, str], None]
-
-
-def space_of_table(table: Path, name: str | None, resolutions: str | None) -> SearchSpace:
-    """Return the space to fit for: the named one or the table's own, with only these resolutions, or all that the table covers.
-
-    Raises:
-        StoreError: no space was named and the table knows none.
-    """
-    opened = LatencyTable.open(table)
-    own = opened.space
-    if name is None and own is None:
-        raise StoreError(f"{table} does not say which space it was measured for; name one with --space")
-    space = search_space(name or own or "")
-    return covered_space(space, opened) if resolutions is None else narrowed(space, resolutions)
-
-
-def fit_latency(space: SearchSpace, table: Path, out: Path) -> dict[str, LatencyQuality]:
-    """Fit the latency predictors on a table's networks, save the calibrated one, return the quality of each.
-
-    Raises:
-        MissingBlockError: the table lacks blocks of the space.
-        ValueError: it holds no networks to calibrate on.
-    """
-    fitted = fit_and_judge(space, LatencyTable.open(table))
-    fitted["calibrated"].save(out)
-    return {name: predictor.quality for name, predictor in fitted.items() if predictor.quality is not None}
 
 
 def fit_accuracy(

@@ -16,7 +16,7 @@ from luts.table import LatencyTable
 from predictors import accuracy as accuracy_predictors
 from predictors import latency as latency_predictors
 from predictors.base import AccuracyPredictor, LatencyPredictor
-from predictors.latency.judging import fit_and_judge, measured_networks
+from predictors.latency.judging import best_of_table
 from profiler.collecting import narrowed
 from profiler.coverage import covered_space
 from profiler.measuring.plan import NetworkItem
@@ -82,24 +82,13 @@ def open_predictors(table: Path | None, latency: Path | None, accuracy: Path, re
     if table is not None:
         opened = LatencyTable.open(table)
         space = covered_space(space, opened) if resolutions is None else space
-        return Predictors(space, model, latency_of_table(space, opened))
+        return Predictors(space, model, best_of_table(space, opened))
     fitted = latency_predictors.load(latency or Path())
     if fitted.space.name != space.name:
         raise ValueError(
             f"{latency} predicts latencies of space {fitted.space.name!r}, {accuracy} accuracies of {space.name!r}; use predictors of one space"
         )
     return Predictors(fitted.space if resolutions is None else space, model, fitted)
-
-
-def latency_of_table(space: SearchSpace, table: LatencyTable) -> LatencyPredictor:
-    """Return the predictor that a table allows: calibrated on its whole networks, or the plain sum where it has none.
-
-    Raises:
-        MissingBlockError: the table lacks blocks of the space.
-    """
-    if len(measured_networks(space, table, "calibration")):
-        return fit_and_judge(space, table)["calibrated"]
-    return latency_predictors.create("additive", space, table)
 
 
 def search_subnet(

@@ -10,13 +10,12 @@ from typing import Any
 from device_agents.base import DeviceAgent, DeviceError
 from device_agents.devices import connect, list_devices, transport_class
 from luts.accuracies import AccuracyProtocol
-from luts.table import LatencyTable
-from predictors.latency.judging import fit_and_judge
 from predictors.quality import AccuracyQuality
 from profiler.collecting import collect_table, space_to_measure
 from profiler.exporting import RUNTIME_OF, export_from_files
 from profiler.files import sha256_of, write_json
-from profiler.fitting import SELECTION_FILE, accuracy_qualities, best_accuracy, fit_accuracy, fit_latency, sampled_accuracies
+from profiler.fitting import SELECTION_FILE, accuracy_qualities, best_accuracy, fit_accuracy, sampled_accuracies
+from profiler.latency_fitting import fit_latency
 from profiler.pipeline import STAGES, Display, RunSettings, StageLog, digest
 from profiler.reporting import files_of_run, report_data
 from profiler.searching import NoneKeptError, Predictors, best_kept, demoted, finalists_of, search_subnet, with_measured_latencies
@@ -72,6 +71,10 @@ class Run:
     def table(self, runtime: str | None) -> Path:
         """Return the place of a runtime's latency table."""
         return self.folder / f"latency-{runtime or 'device'}.lut"
+
+    def latency_predictor(self, runtime: str | None) -> Path:
+        """Return the folder of the latency predictor fitted to a runtime's table."""
+        return self.folder / "predictors" / f"latency-{runtime or 'device'}"
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -198,7 +201,7 @@ def _fit(run: Run, report: Report) -> str:
         run.log.begin("fit")
         fit_accuracy(run.folder / "accuracies.db", folder, run.settings.seed, report, protocol=run.protocol)
         for runtime in run.runtimes:
-            fit_latency(run.space, run.table(runtime), folder / f"latency-{runtime or 'device'}")
+            fit_latency(run.space, run.table(runtime), run.latency_predictor(runtime))
         run.log.finish("fit", inputs)
     run.chosen_accuracy, quality = best_accuracy(folder)
     write_json(run.folder / "run.json", {"table": run.table(run.runtimes[0]).name, "accuracy_predictor": run.chosen_accuracy})
@@ -207,10 +210,10 @@ def _fit(run: Run, report: Report) -> str:
 
 
 def _predictors(run: Run) -> Predictors:
-    from predictors import accuracy
+    from predictors import accuracy, latency
 
-    latency = fit_and_judge(run.space, LatencyTable.open(run.table(run.runtimes[0])), ("calibrated",))["calibrated"]
-    return Predictors(run.space, accuracy.load(run.folder / "predictors" / run.chosen_accuracy, run.space), latency)
+    fitted = latency.load(run.latency_predictor(run.runtimes[0]), run.space)
+    return Predictors(run.space, accuracy.load(run.folder / "predictors" / run.chosen_accuracy, run.space), fitted)
 
 
 def _searched(run: Run, safety_margin: float, report: Report) -> SubnetRecord:
@@ -329,7 +332,7 @@ def _verified(run: Run, session: str, report: Report) -> None:
     for number, runtime in enumerate(run.runtimes):
         with run.agent(runtime) as agent:
             record = read_subnet(folder / "subnet.json")
-            predicted = predicted_latency_ms(record, agent.info(), run.table(runtime))
+            predicted = predicted_latency_ms(record, agent.info(), None, run.latency_predictor(runtime))
             budget = record.max_latency_ms if number == 0 else None
             verify_subnet(record, folder, agent, folder / f"verification-{runtime or 'device'}.lut", predicted, budget, report, session)
 

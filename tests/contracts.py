@@ -311,7 +311,8 @@ def tiny_table(space: SearchSpace, networks: Sequence[NetworkMeasurement] = ()) 
 
     condition = Condition("desk", "onnxruntime", "1.31.1", "cpu", 1, (0,), 1, "float32", "some CPU")
     entries = [Entry(block, latency_ms(block), "measured", 0.01, 3, 30) for block in distinct_blocks(space)]
-    return LatencyTable(condition, "chain", entries, networks)
+    alone_ms = {entry.block.key: 0.9 * entry.latency_ms - 0.001 for entry in entries}
+    return LatencyTable(condition, "chain", entries, networks, alone_ms=alone_ms)
 
 
 class LatencyPredictorContract:
@@ -365,6 +366,34 @@ class LatencyPredictorContract:
     def test_wider_integers_mean_the_same(self, fitted: LatencyPredictor, population: Population) -> None:
         assert np.array_equal(fitted.predict(population.astype(np.int64)), fitted.predict(population))
 
+    def test_intervals_widen_with_coverage_and_with_noise(
+        self, predictor: LatencyPredictor, space: SearchSpace, population: Population, latencies_ms: np.ndarray
+    ) -> None:
+        fresh = space.sample_population(50, np.random.default_rng(6))
+        widths = []
+        for noise, coverage in ((0.02, 0.5), (0.02, 0.9), (0.2, 0.9)):
+            noisy_ms = latencies_ms * np.random.default_rng(7).lognormal(0.0, noise, len(population))
+            lower_ms, upper_ms = predictor.fit(population, noisy_ms).predict_interval(fresh, coverage)
+            assert lower_ms.shape == upper_ms.shape == (50,)
+            assert ((lower_ms > 0) & (lower_ms < upper_ms)).all()
+            widths.append(float(np.log(upper_ms / lower_ms).mean()))
+        assert widths == sorted(widths)
+        with pytest.raises(ValueError, match="coverage is 1; expected a share between 0 and 1"):
+            predictor.predict_interval(fresh, 1)
+
+    def test_one_network_tells_nothing_of_errors(self, predictor: LatencyPredictor, population: Population) -> None:
+        predictor.fit(population[:1], np.array([1.0]))
+        assert predictor.predict(population[:1]) > 0
+        with pytest.raises(NotFittedError, match="fit it to at least 2 networks"):
+            predictor.predict_interval(population)
+
+    def test_fitting_again_forgets_the_networks_before(
+        self, predictor: LatencyPredictor, space: SearchSpace, population: Population, latencies_ms: np.ndarray
+    ) -> None:
+        again = predictor.fit(population, latencies_ms).fit(population[:12], 2 * latencies_ms[:12]).predict(population)
+        new = latency.create(self.name, space, tiny_table(space)).fit(population[:12], 2 * latencies_ms[:12]).predict(population)
+        assert np.array_equal(again, new)
+
     def test_saved_and_loaded_it_predicts_the_same(self, fitted: LatencyPredictor, population: Population, tmp_path: Path) -> None:
         fitted.quality = judge_latencies(np.array([1.0, 2.0]), np.array([1.1, 2.0]), 30)
         fitted.save(tmp_path / "predictor")
@@ -372,6 +401,7 @@ class LatencyPredictorContract:
         assert type(loaded) is type(fitted)
         assert (loaded.condition, loaded.quality) == (fitted.condition, fitted.quality)
         assert np.array_equal(loaded.predict(population), fitted.predict(population))
+        assert np.array_equal(loaded.predict_interval(population), fitted.predict_interval(population))
 
     def test_a_restriction_is_kept_by_saving(self, space: SearchSpace, tmp_path: Path) -> None:
         narrow = space.restrict({"resolution": [20, 28], "depth": [2]})

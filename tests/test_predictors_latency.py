@@ -11,15 +11,21 @@ from luts.table import LatencyTable, MissingBlockError
 from predictors import latency
 from predictors.base import NotFittedError
 from predictors.folder import PredictorFileError
+from predictors.latency.block_costs import boundary_elements, physical_costs
+from predictors.latency.block_sums import BlockSums
+from predictors.latency.gaussian_process import fit_process
+from predictors.latency.least_squares import nonnegative
 from predictors.latency.line import Line, fit_line
 from predictors.registry import UnknownPredictorError
 from supernets import counts
+from supernets.blocks import BlockSpec
 from supernets.places import AdditiveCost, distinct_blocks
 from supernets.spaces import space as space_of_name
 
 TINY = space_of_name("ofa-mobilenetv3-tiny")
 POPULATION = TINY.sample_different(40, np.random.default_rng(0))
 MACS = AdditiveCost(TINY, counts.block_macs)(POPULATION)
+LADDER = ("calibrated", "terms", "gaussian_process")
 
 
 class TestFlopsLine(LatencyPredictorContract):
@@ -32,6 +38,26 @@ class TestAdditive(LatencyPredictorContract):
 
 class TestCalibratedAdditive(LatencyPredictorContract):
     name = "calibrated"
+
+
+class TestPhysical(LatencyPredictorContract):
+    name = "physical"
+
+
+class TestTerms(LatencyPredictorContract):
+    name = "terms"
+
+
+class TestGaussianProcess(LatencyPredictorContract):
+    name = "gaussian_process"
+
+
+class TestGradientBoosting(LatencyPredictorContract):
+    name = "gradient_boosting"
+
+    @pytest.fixture(autouse=True)
+    def needs_xgboost(self) -> None:
+        pytest.importorskip("xgboost")
 
 
 # --- the line -----------------------------------------------------------------------------------------------------------
@@ -103,6 +129,82 @@ def test_calibration_recovers_intercept_and_scale_of_the_sum():
     np.testing.assert_allclose(predictor.predict(POPULATION), 0.7 + 0.8 * sums)
 
 
+def test_terms_find_what_the_sum_alone_does_not_tell():
+    terms = latency.create("terms", TINY, tiny_table(TINY))
+    boundary = AdditiveCost(TINY, boundary_elements)(POPULATION)
+    latencies_ms = 0.2 + 0.8 * latency.create("additive", TINY, tiny_table(TINY)).predict(POPULATION) + 2e-5 * boundary
+    errors = {name: latency.create(name, TINY, tiny_table(TINY)).fit(POPULATION, latencies_ms).cross_validation.mape_percent for name in LADDER}
+    assert errors["terms"] < errors["calibrated"] / 4
+    assert errors["gaussian_process"] <= errors["terms"]
+    assert terms.fit(POPULATION, latencies_ms).alone_ms.keys() == terms.entries.keys()
+
+
+def test_terms_do_without_what_was_not_measured_alone(tmp_path):
+    whole = tiny_table(TINY)
+    table = LatencyTable(whole.condition, "chain", whole.entries.values(), alone_ms=dict(list(whole.alone_ms.items())[:-1]))
+    for name in ("terms", "gaussian_process"):
+        predictor = latency.create(name, TINY, table).fit(POPULATION, 0.2 + MACS / 1e6)
+        predictor.save(tmp_path / name)
+        loaded = latency.load(tmp_path / name)
+        assert predictor.alone_ms == loaded.alone_ms == {}
+        assert np.array_equal(loaded.predict(POPULATION), predictor.predict(POPULATION))
+
+
+def test_with_one_network_terms_are_the_scaled_sum():
+    fitted = {name: latency.create(name, TINY, tiny_table(TINY)).fit(POPULATION[:1], np.array([3.0])).predict(POPULATION) for name in LADDER}
+    np.testing.assert_allclose(fitted["terms"], fitted["calibrated"], rtol=1e-9)
+    np.testing.assert_allclose(fitted["gaussian_process"], fitted["calibrated"], rtol=1e-9)
+
+
+def test_a_process_learns_a_smooth_pattern_and_leaves_noise_alone():
+    rng = np.random.default_rng(0)
+    points, others = rng.normal(size=(60, 3)), rng.normal(size=(40, 3))
+
+    def pattern(at):
+        return 0.05 * np.sin(at[:, 0]) + 0.02 * at[:, 1]
+
+    smooth = fit_process(points, pattern(points) + rng.normal(0, 0.002, 60))(others)
+    assert np.abs(smooth - pattern(others)).mean() < 0.25 * np.abs(pattern(others)).mean()
+    noise = rng.normal(0, 0.05, 60)
+    assert np.abs(fit_process(points, noise)(others)).mean() < 0.5 * np.abs(noise).mean()
+
+
+def test_few_networks_grow_no_trees():
+    pytest.importorskip("xgboost")
+    few = {name: latency.create(name, TINY, tiny_table(TINY)).fit(POPULATION[:9], 0.2 + MACS[:9] / 1e6) for name in ("terms", "gradient_boosting")}
+    ratio = few["gradient_boosting"].predict(POPULATION) / few["terms"].predict(POPULATION)
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)
+
+
+def test_physical_weights_are_recovered_and_never_below_zero():
+    weights = {"dense MACs": 3e-8, "depthwise MACs": 0.0, "large depthwise MACs": 2e-7, "activation elements": 1e-7, "gate MACs": 0.0,
+               "weights": 0.0, "blocks": 0.01}  # fmt: skip
+    costs = BlockSums(TINY, physical_costs)(POPULATION)
+    predictor = latency.create("physical", TINY).fit(POPULATION, costs @ np.array(list(weights.values())))
+    assert predictor.weights == pytest.approx(weights, abs=1e-12)
+    noisy_ms = predictor.predict(POPULATION) * np.random.default_rng(0).lognormal(0, 0.1, len(POPULATION))
+    assert min(predictor.fit(POPULATION, noisy_ms).weights.values()) >= 0
+
+
+def test_physical_costs_by_hand():
+    block = BlockSpec("mbconv", 8, 4, 4, mid_channels=16, kernel_size=7, se_channels=2, activation="h_swish", residual=True)
+    dense, depthwise, gates = 64 * (4 * 16 + 16 * 4), 64 * 49 * 16, 2 * 16 * 2
+    moved = 64 * (4 + 16) + 64 * (16 + 16) + (16 + 2) * 2 + 64 * (16 + 4) + 64 * 4
+    assert physical_costs(block) == (dense, depthwise, depthwise, moved, gates, 64 + 49 * 16 + 64 + 64, 1.0)
+    assert boundary_elements(block) == 2 * 64 * 4
+    assert physical_costs(replace(block, kernel_size=5))[1:3] == (64 * 25 * 16, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nonnegative_least_squares_is_optimal(seed):
+    rng = np.random.default_rng(seed)
+    columns, latencies_ms = rng.uniform(0, 1, (12, 8)) ** 3, rng.uniform(1, 2, 12)
+    weights = nonnegative(columns, latencies_ms)
+    gradient = (columns / latencies_ms[:, None]).T @ (1 - columns @ weights / latencies_ms)
+    assert (weights >= 0).all()
+    assert (gradient <= 1e-8).all() and np.abs(gradient[weights > 0]).max(initial=0) < 1e-8
+
+
 @pytest.mark.parametrize("name", ["additive", "calibrated"])
 def test_missing_rows_are_named_not_summed_around(name):
     whole = tiny_table(TINY)
@@ -137,8 +239,8 @@ def test_a_table_is_asked_for(name):
         latency.create(name, TINY)
 
 
-@pytest.mark.parametrize("name", ["flops_line", "calibrated"])
-def test_asked_before_fit_a_line_says_so(name, tmp_path):
+@pytest.mark.parametrize("name", ["flops_line", "calibrated", "physical", "terms", "gaussian_process"])
+def test_asked_before_fit_it_says_so(name, tmp_path):
     predictor = latency.create(name, TINY, tiny_table(TINY))
     with pytest.raises(NotFittedError, match="was not fitted"):
         predictor.predict(POPULATION)
@@ -158,6 +260,6 @@ def test_a_space_with_blocks_the_saved_predictor_lacks_is_refused(tmp_path):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(UnknownPredictorError, match="unknown latency predictor 'sum'; known: additive, calibrated, flops_line"):
+    with pytest.raises(UnknownPredictorError, match="unknown latency predictor 'sum'; known: additive, calibrated, flops_line, gaussian_process, "):
         latency.create("sum", TINY)
-    assert set(latency.names()) >= {"additive", "calibrated", "flops_line"}
+    assert set(latency.names()) >= set(latency.LATENCY_PREDICTORS)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from contracts import tiny_table
 
 from luts.table import MissingBlockError, NetworkMeasurement
-from predictors.latency.judging import fit_and_judge, measured_networks
+from predictors.latency import LATENCY_PREDICTORS, create
+from predictors.latency.judging import best_of_table, fit_and_judge, judge_left_out, measured_networks
 from supernets.spaces import space as space_of_name
 
 TINY = space_of_name("ofa-mobilenetv3-tiny")
@@ -29,9 +32,9 @@ def table():
     return tiny_table(TINY, networks)
 
 
-def test_all_three_are_fitted_on_calibration_networks_and_judged_on_held_out_ones(table):
+def test_all_are_fitted_on_calibration_networks_and_judged_on_held_out_ones(table):
     fitted = fit_and_judge(TINY, table)
-    assert list(fitted) == ["flops_line", "additive", "calibrated"]
+    assert list(fitted) == list(LATENCY_PREDICTORS)
     calibrated = fitted["calibrated"]
     assert (calibrated.line.intercept_ms, calibrated.line.slope) == (pytest.approx(0.5), pytest.approx(1.5))
     quality = calibrated.quality
@@ -41,6 +44,8 @@ def test_all_three_are_fitted_on_calibration_networks_and_judged_on_held_out_one
     assert fitted["additive"].quality.bias_percent < -30
     others = [fitted[name].quality.mape_percent for name in ("flops_line", "additive")]
     assert 10 * calibrated.quality.mape_percent < min(others)
+    assert quality.judged_on == "held-out networks"
+    assert quality.interval_width_percent < 0.01 and quality.coverage_share == 0.0  # calibrated without noise, judged with some
 
 
 def test_networks_of_other_spaces_roles_and_restrictions_are_left_out(table):
@@ -54,7 +59,29 @@ def test_networks_of_other_spaces_roles_and_restrictions_are_left_out(table):
 
 def test_without_held_out_networks_there_is_no_quality(table):
     calibration_only = tiny_table(TINY, table.networks("calibration"))
-    assert [predictor.quality for predictor in fit_and_judge(TINY, calibration_only).values()] == [None, None, None]
+    assert {predictor.quality for predictor in fit_and_judge(TINY, calibration_only).values()} == {None}
+
+
+def test_networks_can_judge_the_predictor_that_was_fitted_to_the_others(table):
+    networks = measured_networks(TINY, table, "held_out")
+    predictor = fit_and_judge(TINY, table, ("flops_line",))["flops_line"].fit(networks.population, networks.latencies_ms)
+    quality = judge_left_out(predictor, networks)
+    left_out = [np.delete(np.arange(8), i) for i in range(8)]
+    lines = [create("flops_line", TINY).fit(networks.population[kept], networks.latencies_ms[kept]) for kept in left_out]
+    predicted_ms = np.array([line.predict(networks.population[i : i + 1])[0] for i, line in enumerate(lines)])
+    assert quality.mape_percent == pytest.approx(100 * np.abs(predicted_ms / networks.latencies_ms - 1).mean())
+    assert (quality.judged_on, quality.coverage_share, quality.calibration_count) == ("leave-one-out", None, 8)
+    assert predictor.quality == quality
+
+
+def test_a_predictor_whose_package_is_missing_is_left_out(table, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    assert list(fit_and_judge(TINY, table, ("terms", "gradient_boosting"))) == ["terms"]
+
+
+def test_a_table_gives_the_chosen_predictor_or_the_plain_sum(table):
+    assert best_of_table(TINY, table).name in ("terms", "calibrated")
+    assert best_of_table(TINY, tiny_table(TINY)).name == "additive"
 
 
 def test_without_calibration_networks_it_says_what_to_measure(table):

@@ -36,6 +36,19 @@ def test_what_is_undefined_is_none_and_json_has_no_nan():
     assert LatencyQuality.from_dict(json.loads(json.dumps(quality.to_dict(), allow_nan=False))) == quality
 
 
+def test_intervals_are_judged_by_share_and_width():
+    quality = judge_latencies(
+        np.array([10.0, 20.0]), np.array([11.0, 20.0]), 7, interval_ms=(np.array([9.0, 18.0]), np.array([10.5, 22.0])), judged_on="leave-one-out"
+    )
+    assert (quality.coverage_share, quality.interval_width_percent, quality.judged_on) == (0.5, pytest.approx(17.5), "leave-one-out")
+
+
+def test_a_latency_quality_saved_before_intervals_were_judged_is_still_read():
+    quality = judge_latencies(np.array([2.0]), np.array([2.0]), 3)
+    older = {name: value for name, value in quality.to_dict().items() if name not in ("coverage_share", "interval_width_percent", "judged_on")}
+    assert LatencyQuality.from_dict(older) == quality
+
+
 def test_latency_quality_of_nothing_or_of_unequal_lengths_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         judge_latencies(np.empty(0), np.empty(0), 3)

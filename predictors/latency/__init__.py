@@ -1,8 +1,10 @@
-"""Latency predictors by name. All are sums over tables of codes, so a million architectures take about a second.
+"""Latency predictors by name, from simple to complex.
 
-flops_line: a line in MACs, the baseline beside every other figure. additive: the sum of the blocks' entries in a latency
-table. calibrated: that sum, scaled and shifted to whole networks. Further ones come through the entry-point group
-`elastic_latency.latency_predictors`: name → subclass of `predictors.base.LatencyPredictor`.
+Without a table: flops_line, a line in MACs, the baseline beside every other figure; physical, a weight for each cause of
+latency. With one: additive, the sum of the blocks' entries; calibrated, that sum scaled and shifted to whole networks;
+terms, more causes of the difference; gaussian_process and gradient_boosting, what pattern the terms leave over. All but
+the last two are look-ups, so a million architectures take about a second. `choosing.choose` says which to use. Further ones
+come through the entry-point group `elastic_latency.latency_predictors`: name → subclass of `predictors.base.LatencyPredictor`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ LATENCY_PREDICTORS = {
     "flops_line": "predictors.latency.flops_line:FlopsLine",
     "additive": "predictors.latency.additive:Additive",
     "calibrated": "predictors.latency.calibrated:CalibratedAdditive",
+    "physical": "predictors.latency.physical:Physical",
+    "terms": "predictors.latency.terms:Terms",
+    "gaussian_process": "predictors.latency.gaussian_process:GaussianProcess",
+    "gradient_boosting": "predictors.latency.gradient_boosting:GradientBoosting",
 }
 
 
@@ -31,12 +37,13 @@ def names() -> list[str]:
 
 
 def create(name: str, space: SearchSpace, table: LatencyTable | None = None) -> LatencyPredictor:
-    """Return a predictor of this name for a space, under the table's condition; only `flops_line` does without a table.
+    """Return a predictor of this name for a space, under the table's condition; `flops_line` and `physical` do without a table.
 
     Raises:
         UnknownPredictorError: no latency predictor has that name.
         MissingBlockError: the table lacks blocks that the space allows.
         ValueError: the predictor needs a table and none was given.
+        ImportError: the package it learns with is not installed.
     """
     return _class_of(name).create(space, table)
 
@@ -47,6 +54,7 @@ def load(path: str | Path, space: SearchSpace | None = None) -> LatencyPredictor
     Raises:
         FileNotFoundError: the folder holds no predictor.
         PredictorFileError: it holds a damaged one, one of accuracies, or one of another space.
+        ImportError: the package it predicts with is not installed.
     """
     description = folder.read(path, "latency")
     return _class_of(description.name).load(path, description, folder.restored_space(description.space, space))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 
 from predictors import latency
 from predictors.base import LatencyPredictor
+from predictors.latency.choosing import choose
 from predictors.population import Numbers
 from predictors.quality import LatencyQuality, judge_latencies
 from supernets.space import Architecture, ArchitectureError, Population, SearchSpace
@@ -17,7 +19,8 @@ from supernets.space import Architecture, ArchitectureError, Population, SearchS
 if TYPE_CHECKING:
     from luts.table import LatencyTable
 
-NAMES = tuple(latency.LATENCY_PREDICTORS)
+NAMES = tuple(latency.LATENCY_PREDICTORS)  # from simple to complex
+INTERVAL_COVERAGE = 0.9  # of the intervals that are judged
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,36 @@ def _contains(space: SearchSpace, architecture: Architecture | None) -> bool:
     return True
 
 
-def judge(predictor: LatencyPredictor, held_out: MeasuredNetworks, calibration_count: int) -> LatencyQuality | None:
+def judge(predictor: LatencyPredictor, held_out: MeasuredNetworks) -> LatencyQuality | None:
     """Return the predictor's quality on networks it was not fitted on, and set it as its `quality`; None without any."""
     predictor.quality = None
     if len(held_out):
-        predicted_ms = predictor.predict(held_out.population)
-        predictor.quality = judge_latencies(predicted_ms, held_out.latencies_ms, calibration_count, held_out.halves_ms)
+        known = predictor.cross_validation
+        predictor.quality = judge_latencies(
+            predictor.predict(held_out.population), held_out.latencies_ms, 1 if known is None else known.networks, held_out.halves_ms,
+            None if known is None else predictor.predict_interval(held_out.population, INTERVAL_COVERAGE),
+        )  # fmt: skip
+    return predictor.quality
+
+
+def judge_left_out(predictor: LatencyPredictor, fitted_on: MeasuredNetworks) -> LatencyQuality | None:
+    """Return the predictor's quality on its own networks, each predicted without it, and set it as its `quality`; None with one network.
+
+    Its intervals rest on these same errors, so of their coverage this says nothing.
+    """
+    known = predictor.cross_validation
+    predictor.quality = None
+    if known is not None:
+        predicted_ms = fitted_on.latencies_ms * np.exp(-known.log_ratios.mean(axis=0))
+        predictor.quality = judge_latencies(predicted_ms, fitted_on.latencies_ms, known.networks, fitted_on.halves_ms, judged_on=known.method)
     return predictor.quality
 
 
 def fit_and_judge(space: SearchSpace, table: LatencyTable, names: Iterable[str] = NAMES) -> dict[str, LatencyPredictor]:
-    """Return name → predictor fitted on the table's calibration networks, its `quality` told by the held-out ones.
+    """Return name → predictor fitted on the table's calibration networks, its `quality` told by the held-out ones; see also `choose`.
 
-    Without held-out networks the qualities stay None: a predictor is never judged on what it was fitted to.
+    Without held-out networks the qualities stay None: a predictor is never judged on what it was fitted to. Predictors
+    whose package is not installed are left out.
 
     Raises:
         MissingBlockError: the table lacks blocks that the space allows.
@@ -74,7 +94,21 @@ def fit_and_judge(space: SearchSpace, table: LatencyTable, names: Iterable[str] 
             f"the table holds no calibration network of space {space.name!r}; measure some with: "
             f"profiler collect --space {space.name} --device {table.condition.device} --out FILE"
         )
-    predictors = {name: latency.create(name, space, table).fit(calibration.population, calibration.latencies_ms) for name in names}
-    for predictor in predictors.values():
-        judge(predictor, held_out, len(calibration))
+    predictors = {}
+    for name in names:
+        with contextlib.suppress(ImportError):
+            predictors[name] = latency.create(name, space, table).fit(calibration.population, calibration.latencies_ms)
+            judge(predictors[name], held_out)
     return predictors
+
+
+def best_of_table(space: SearchSpace, table: LatencyTable) -> LatencyPredictor:
+    """Return the predictor that a table allows: the one chosen on its calibration networks, or the plain sum where it has none.
+
+    Raises:
+        MissingBlockError: the table lacks blocks of the space.
+    """
+    if not len(measured_networks(space, table, "calibration")):
+        return latency.create("additive", space, table)
+    fitted = fit_and_judge(space, table)
+    return fitted[choose(fitted)]

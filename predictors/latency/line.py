@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from predictors.line import least_squares_line
 from predictors.population import Numbers
 
 # with fewer, two figures are fitted to the noise of one or two networks; a scale alone then predicts others better
@@ -34,8 +35,5 @@ def fit_line(costs: Numbers, latencies_ms: Numbers, smallest_cost: float) -> Lin
     through_zero = Line(0.0, float(scaled.sum() / (scaled @ scaled)))
     if len(costs) < NETWORKS_FOR_INTERCEPT or np.ptp(costs) == 0:
         return through_zero
-    unit = float(costs.mean())  # keeps the two columns of like size
-    columns = np.stack([1 / latencies_ms, scaled / unit], axis=1)
-    intercept_ms, slope = np.linalg.lstsq(columns, np.ones(len(costs)), rcond=None)[0]
-    line = Line(float(intercept_ms), float(slope / unit))
+    line = Line(*least_squares_line(costs, latencies_ms, latencies_ms**-2.0))
     return line if line.slope > 0 and line.intercept_ms + line.slope * smallest_cost > 0 else through_zero

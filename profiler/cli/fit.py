@@ -7,33 +7,61 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, Resolutions, Seed
+from profiler.cli.options import AsJson, BadOptionError, Cores, DeviceName, Resolutions, Runtime, Seed, Threads, parse_cores
 
 app = typer.Typer(help="Fit predictors of latency or of accuracy.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("latency")
 def latency(
-    table: Annotated[Path, typer.Option("--table", help="Latency table (.lut) with whole networks in it.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the predictor.")],
+    table: Annotated[Path | None, typer.Option("--table", help="Latency table (.lut) with whole networks in it.")] = None,
+    networks: Annotated[
+        int | None, typer.Option("--networks", min=1, max=1000, help="Measure this many networks now, and do without a table.")
+    ] = None,
     space: Annotated[str | None, typer.Option("--space", help="Search space; the table's own by default.")] = None,
     resolutions: Resolutions = None,
+    device: DeviceName = "local",
+    runtime: Runtime = None,
+    threads: Threads = None,
+    cores: Cores = None,
+    devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Fit the latency predictors on a table's networks, judge them on others, save the calibrated one.
+    """Fit the latency predictors on a table's networks and save the best, or measure a few networks and fit one that needs no table.
+
+    With a table, cross-validation on its calibration networks chooses, and its held-out networks only judge. Without one, ten
+    networks far apart are enough for a model of what computing and moving data costs; each is judged by a fit to the others.
 
     \b
-    Example: profiler fit latency --table cpu.lut --out latency/
+    Examples:
+        profiler fit latency --table cpu.lut --out latency/
+        profiler fit latency --networks 10 --space ofa-mobilenetv3-w1.2 --device local --out latency/
     """
-    from profiler.cli.output import print_json
+    from profiler.cli.output import print_json, progress_bar, say
     from profiler.cli.tables import print_latency_qualities
-    from profiler.fitting import fit_latency, space_of_table
+    from profiler.latency_fitting import fit_latency, fit_latency_without_table, space_of_table
 
-    qualities = fit_latency(space_of_table(table, space, resolutions), table, out)
+    if (table is None) == (networks is None):
+        raise BadOptionError("a latency predictor is fitted to a table (--table FILE) or to networks measured now (--networks 10), one of the two")
+    if table is not None:
+        saved, qualities = fit_latency(space_of_table(table, space, resolutions), table, out)
+    elif space is None:
+        raise BadOptionError("--networks draws the networks from a search space; name one with --space")
+    else:
+        from device_agents.devices import connect
+        from profiler.collecting import space_to_measure
+
+        drawn_from = space_to_measure(space, resolutions)
+        agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
+        with agent, progress_bar("measuring") as report:
+            saved, qualities = fit_latency_without_table(drawn_from, agent, networks or 0, out, seed, report)
     if as_json:
         print_json({name: quality.to_dict() for name, quality in qualities.items()})
     else:
         print_latency_qualities(qualities)
+        say(f"saved in {out}: {saved}")
 
 
 @app.command("accuracy")

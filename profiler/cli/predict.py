@@ -33,7 +33,10 @@ def command(
         print_json(asdict(found))
         return
     rows = [("MACs", f"{found.macs / 1e6:.2f} M", "counted"), ("parameters", f"{found.parameters / 1e6:.2f} M", "counted")]
-    rows += [(f"latency, {name}", f"{latency_ms:.4f} ms", "predicted") for name, latency_ms in found.latencies_ms.items()]
+    for name, latency_ms in found.latencies_ms.items():
+        limits = found.intervals_ms.get(name)
+        between = "" if limits is None else f", 90 % between {limits[0]:.4f} and {limits[1]:.4f}"
+        rows.append((f"latency, {name}", f"{latency_ms:.4f} ms{between}", "predicted"))
     if found.accuracy is not None:
         rows.append(("accuracy", f"{found.accuracy:.2%}", "predicted"))
     print_table(f"Prediction for {subnet}", ("what", "value", "origin"), rows)

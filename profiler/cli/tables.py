@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from profiler.subnet import SubnetRecord, Verification
 
 
+ERRORS = ("predictor", "MAPE %", "bias %", "within 5 %", "within 10 %", "worst %")
+
+
 def print_verifications(verifications: Sequence[Verification]) -> None:
     """Print predicted against measured (or simulated) latency, the budget, and whether it is kept."""
     origins = " or ".join(sorted({v.origin for v in verifications})) or "measured"
@@ -35,17 +38,20 @@ def _off(verification: Verification) -> str:
 
 
 def print_latency_qualities(qualities: Mapping[str, LatencyQuality]) -> None:
-    """Print how well latency predictors did on networks held out, the FLOPs line first."""
+    """Print how well latency predictors did on networks they were not fitted to, the FLOPs line first."""
+    judged_on = ", ".join(sorted({quality.judged_on for quality in qualities.values()}))
     print_table(
-        "Latency predictors on held-out networks",
-        ("predictor", "MAPE %", "bias %", "within 5 %", "within 10 %", "worst %", "Spearman", "Kendall", "fitted on", "judged on", "noise ceiling %"),
+        f"Latency predictors, judged by {judged_on}; intervals are to hold 90 %",
+        (*ERRORS, "Spearman", "in interval", "interval width %", "fitted on", "judged on", "noise ceiling %"),
         [_latency_row(name, quality) for name, quality in qualities.items()],
     )
 
 
 def _latency_row(name: str, q: LatencyQuality) -> tuple[object, ...]:
     errors = (_two(q.mape_percent), f"{q.bias_percent:+.2f}", f"{q.within_5_share:.0%}", f"{q.within_10_share:.0%}", _two(q.worst_percent))
-    return (name, *errors, _three(q.spearman), _three(q.kendall), q.calibration_count, q.held_out_count, _two(q.repeatability_percent))
+    covered = "-" if q.coverage_share is None else f"{q.coverage_share:.0%}"
+    counts = (q.calibration_count, q.held_out_count)
+    return (name, *errors, _three(q.spearman), covered, _two(q.interval_width_percent), *counts, _two(q.repeatability_percent))
 
 
 def print_accuracy_qualities(qualities: Mapping[str, AccuracyQuality]) -> None:

@@ -19,6 +19,9 @@ def command(
     cores: Cores = None,
     devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
     table: Annotated[Path | None, typer.Option("--table", help="Latency table of the same condition, to predict from.")] = None,
+    latency: Annotated[
+        Path | None, typer.Option("--latency", help="Folder of a fitted latency predictor of the same condition, instead of --table.")
+    ] = None,
     max_latency_ms: Annotated[
         float | None,
         typer.Option(
@@ -47,7 +50,7 @@ def command(
     record = read_subnet(subnet)
     with connected as agent:
         info = agent.info()
-        predicted = predicted_latency_ms(record, info, table)
+        predicted = predicted_latency_ms(record, info, table, latency)
         own_budget = record.max_latency_ms if record.condition in (None, condition_of(info).to_dict()) else None
         budget = own_budget if max_latency_ms is None else max_latency_ms
         with progress_bar("verifying") as report:
