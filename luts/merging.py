@@ -53,14 +53,15 @@ class MergeSummary:
     figures: int
 
 
-def merge_into(store: MeasurementStore, other: MeasurementStore) -> MergeSummary:
-    """Add all that the other store measured.
+def merge_into(store: MeasurementStore, other: MeasurementStore, name: str | None = None) -> MergeSummary:
+    """Add all that the other store measured; `name` is what errors call the store, if not by its own.
 
     Raises:
         StoreError: the conditions differ (the text names the fields), one has none or holds sampled accuracies, or the two
             say different things of one visit, subject or figure.
     """
-    _check_alike(store, other)
+    name = name or store.name
+    _check_alike(store, other, name)
     store.add_subjects(other.subjects())
     there = {visit.digest for visit in whole_visits(store)}
     begun = {visit.record.plan_id: visit.began for visit in whole_visits(store) if visit.record.discarded is None}
@@ -70,11 +71,11 @@ def merge_into(store: MeasurementStore, other: MeasurementStore) -> MergeSummary
             skipped += 1
             continue
         store.add_visit(
-            _free_id(visit, begun, store, other), visit.record.mode, visit.record.round, visit.subjects, visit.samples,
+            _free_id(visit, begun, f"{name} and in {other.name}"), visit.record.mode, visit.record.round, visit.subjects, visit.samples,
             (visit.record.state_before, visit.record.state_after), visit.record.worker, visit.record.discarded, visit.record.repeats,
         )  # fmt: skip
         added += 1
-    figures = _merge_figures(store, other)
+    figures = _merge_figures(store, other, name)
     _merge_findings(store, other)
     _merge_facts(store, other)
     return MergeSummary(added, skipped, figures)
@@ -88,37 +89,37 @@ def whole_visits(store: MeasurementStore) -> Iterator[WholeVisit]:
             yield WholeVisit(records[0], tuple(subject.key for subject in subjects), np.stack(samples))
 
 
-def _check_alike(store: MeasurementStore, other: MeasurementStore) -> None:
+def _check_alike(store: MeasurementStore, other: MeasurementStore, name: str) -> None:
     own, others = store.condition(), other.condition()
-    for each, condition in ((store, own), (other, others)):
+    for each, called, condition in ((store, name, own), (other, other.name, others)):
         if condition is None:
-            raise StoreError(f"{each.name} holds no latencies; merge tables of `profiler collect` or `profiler table import`")
+            raise StoreError(f"{called} holds no latencies; merge tables of `profiler collect` or `profiler table import`")
         if each.accuracies():
-            raise StoreError(f"{each.name} holds sampled accuracies; merge is for latency tables")
+            raise StoreError(f"{called} holds sampled accuracies; merge is for latency tables")
     if own is not None and others is not None and own != others:
         differences = "; ".join(f"{name} {mine!r} and {theirs!r}" for name, (mine, theirs) in own.differences(others).items())
-        raise StoreError(f"{store.name} and {other.name} were measured under different conditions ({differences}); merge tables of one condition")
+        raise StoreError(f"{name} and {other.name} were measured under different conditions ({differences}); merge tables of one condition")
 
 
-def _free_id(visit: WholeVisit, begun: dict[str, tuple[str, int] | None], store: MeasurementStore, other: MeasurementStore) -> str:
+def _free_id(visit: WholeVisit, begun: dict[str, tuple[str, int] | None], names: str) -> str:
     plan_id = visit.record.plan_id
     if visit.record.discarded is not None or plan_id not in begun:
         return plan_id
     if visit.began is not None and visit.began == begun[plan_id]:
         raise StoreError(
-            f"visit {plan_id!r} is in {store.name} and in {other.name} with different samples, though made at one time by one worker; "
+            f"visit {plan_id!r} is in {names} with different samples, though made at one time by one worker; "
             "one of the files was changed: merge the unchanged one"
         )
     return f"{plan_id}+{visit.digest[:SUFFIX_DIGITS]}"
 
 
-def _merge_figures(store: MeasurementStore, other: MeasurementStore) -> int:
+def _merge_figures(store: MeasurementStore, other: MeasurementStore, name: str) -> int:
     figures: dict[tuple[str, str], Figure] = {(figure.key, figure.mode): figure for figure in store.figures()}
     before = len(figures)
     for figure in other.figures():
         if figures.setdefault((figure.key, figure.mode), figure) != figure:
             raise StoreError(
-                f"{store.name} and {other.name} have different {figure.origin} figures of {figure.key!r} (mode {figure.mode}), "
+                f"{name} and {other.name} have different {figure.origin} figures of {figure.key!r} (mode {figure.mode}), "
                 "of which no samples are known; leave one of them out"
             )
     if len(figures) > before:

@@ -78,7 +78,7 @@ def import_table(
         if space is not None:
             store.set_collection({"space": space})
         store.add_subjects([*(_block_subject(entry) for entry in entries), *(_network_subject(network) for network in first.networks)])
-        store.set_figures([*(_block_figure(entry, mode, origin) for entry in entries), *(_network_figure(n, condition) for n in first.networks)])
+        store.set_figures([*(_block_figure(entry, mode, name) for entry in entries), *(_network_figure(n, condition) for n in first.networks)])
     return Imported(out, len(entries), len(first.networks))
 
 
@@ -124,10 +124,10 @@ def _block_subject(entry: Entry) -> Subject:
     return Subject(entry.block.key, "block", "", {field: value for field, value in entry.block.to_dict().items() if field != "name"})
 
 
-def _block_figure(entry: Entry, mode: str, source: list[dict[str, str]]) -> Figure:
+def _block_figure(entry: Entry, mode: str, name: str) -> Figure:
     return Figure(
-        entry.block.key, mode, entry.origin, entry.latency_ms * NANOSECONDS_A_MILLISECOND, entry.relative_spread, entry.visits, entry.samples,
-        {"imported": [file["sha256"] for file in source]},
+        entry.block.key, mode, entry.latency_ms * NANOSECONDS_A_MILLISECOND, entry.relative_spread,
+        {"format": name}, entry.origin, entry.visits, entry.samples,
     )  # fmt: skip
 
 
@@ -142,6 +142,6 @@ def _network_subject(network: NetworkMeasurement) -> Subject:
 def _network_figure(network: NetworkMeasurement, condition: Condition) -> Figure:
     halves = [None if np.isnan(half) else half for half in network.halves_ms]
     return Figure(
-        network.key, "network", condition.origin, network.latency_ms * NANOSECONDS_A_MILLISECOND, network.relative_spread, network.visits,
-        network.samples, {"halves_ms": halves},
+        network.key, "network", network.latency_ms * NANOSECONDS_A_MILLISECOND, network.relative_spread, {"halves_ms": halves},
+        condition.origin, network.visits, network.samples,
     )  # fmt: skip

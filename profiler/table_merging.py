@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from luts.merging import MergeSummary, merge_into
-from luts.store import MeasurementStore
+from luts.store import MeasurementStore, StoreBusyError
 from luts.table import LatencyTable
 from profiler.new_table import new_table_file
 
@@ -17,10 +17,13 @@ def merge_tables(first: Path, second: Path, out: Path) -> MergeSummary:
     Raises:
         FileExistsError: there is a file at `out` already.
         StoreError: the conditions differ, or the files contradict each other.
+        StoreBusyError: the first is being written.
     """
     for table in (first, second):
         LatencyTable.open(table)  # what is no table is refused before anything is written
+    if first.with_name(f"{first.name}-wal").exists():
+        raise StoreBusyError(f"{first} is being written by another process; wait until that has ended")
     with new_table_file(out) as path, MeasurementStore(second, read_only=True) as other:
         shutil.copyfile(first, path)
         with MeasurementStore(path) as store:
-            return merge_into(store, other)
+            return merge_into(store, other, str(first))

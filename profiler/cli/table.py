@@ -33,19 +33,23 @@ def show(
     \b
     Example: profiler table show cpu.lut --limit 10
     """
+    from luts.store import MeasurementStore
     from luts.table import LatencyTable
     from profiler.cli.output import print_json, print_table
     from supernets.counts import block_macs
 
     opened = LatencyTable.open(table, mode)
+    with MeasurementStore(table, read_only=True) as store:
+        imported = store.provenance().get("imported", [])
     entries = sorted(opened.entries.values(), key=lambda entry: -entry.latency_ms)
     shown = entries[: limit or (len(entries) if as_json else 20)]
     if as_json:
         rows = [{"key": e.block.key, "latency_ms": e.latency_ms, "origin": e.origin, "relative_spread": e.relative_spread, "visits": e.visits,
                  "samples": e.samples, "macs": block_macs(e.block)} for e in shown]  # fmt: skip
-        print_json({"condition": opened.condition.to_dict(), "mode": mode, "space": opened.space, "entries": rows})
+        print_json({"condition": opened.condition.to_dict(), "mode": mode, "space": opened.space, "imported": imported, "entries": rows})
         return
-    print_table(f"Condition of {table}", ("what", "value"), [(key, _shown(value)) for key, value in opened.condition.to_dict().items()])
+    files = [("imported from", f"{file['file']} ({file['format']}, SHA-256 {file['sha256'][:12]}...)") for file in imported]
+    print_table(f"Condition of {table}", ("what", "value"), [*((key, _shown(value)) for key, value in opened.condition.to_dict().items()), *files])
     print_table(
         f"Slowest {len(shown)} of {len(entries)} blocks ({mode})",
         ("block", "ms", "± %", "origin", "visits", "MMACs", "ns a kMAC"),
