@@ -7,20 +7,16 @@ Versions of the schema:
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, MetaData, Table, UniqueConstraint, text
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, text
-from sqlalchemy.types import TypeEngine
+from luts.columns import BYTES, LARGE, NUMBER, TEXT, WHOLE
 
 SCHEMA_VERSION = 2
 FILE_KIND = "elastic-latency measurements"  # the fact that tells a store from any other SQLite file
 
 # Of the device, before and after a visit; NULL where the device does not tell.
 STATE_FIELDS = ("unix_time_ns", "load_1m", "frequency_khz", "temperature_c", "throttled", "memory_available_kb")
-_LARGE = Integer().with_variant(BigInteger(), "postgresql")  # SQLite's integers are large anyway
-_STATE_TYPES: dict[str, TypeEngine[Any]] = {
-    "unix_time_ns": BigInteger(), "frequency_khz": Integer(), "throttled": Integer(), "memory_available_kb": _LARGE,
-}  # fmt: skip
+_STATE_TYPES = {"unix_time_ns": LARGE, "frequency_khz": WHOLE, "throttled": WHOLE, "memory_available_kb": LARGE}
 
 METADATA = MetaData()
 
@@ -28,8 +24,8 @@ METADATA = MetaData()
 FACTS = Table(
     "facts",
     METADATA,
-    Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("name", TEXT, primary_key=True),
+    Column("value", TEXT, nullable=False),
 )
 
 # What is measured: a block (spec: its BlockSpec) or a whole network (spec: name, architecture, blocks).
@@ -37,10 +33,10 @@ SUBJECTS = Table(
     "subjects",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("key", Text, nullable=False, unique=True),
-    Column("kind", Text, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("spec", Text, nullable=False),
+    Column("key", TEXT, nullable=False, unique=True),
+    Column("kind", TEXT, nullable=False),
+    Column("role", TEXT, nullable=False),
+    Column("spec", TEXT, nullable=False),
     CheckConstraint("kind IN ('block', 'network')", name="kind_is_known"),
 )
 
@@ -49,7 +45,7 @@ SEQUENCES = Table(
     "sequences",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("subjects", Text, nullable=False, unique=True),
+    Column("subjects", TEXT, nullable=False, unique=True),
 )
 SEQUENCE_SUBJECTS = Table(
     "sequence_subjects",
@@ -66,17 +62,17 @@ VISITS = Table(
     "visits",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("plan_id", Text, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("discarded", Text),
-    Column("mode", Text, nullable=False),
-    Column("round", Integer, nullable=False),
+    Column("plan_id", TEXT, nullable=False),
+    Column("attempt", WHOLE, nullable=False),
+    Column("discarded", TEXT),
+    Column("mode", TEXT, nullable=False),
+    Column("round", WHOLE, nullable=False),
     Column("sequence_id", Integer, ForeignKey("sequences.id"), nullable=False),
-    Column("cycles", Integer, nullable=False),
-    Column("worker", Text, nullable=False),
-    *(Column(f"{when}_{name}", _STATE_TYPES.get(name, Float())) for when in ("before", "after") for name in STATE_FIELDS),
-    Column("samples", LargeBinary, nullable=False),
-    Column("repeats", Integer, nullable=False, server_default=text("1")),
+    Column("cycles", WHOLE, nullable=False),
+    Column("worker", TEXT, nullable=False),
+    *(Column(f"{when}_{name}", _STATE_TYPES.get(name, NUMBER)) for when in ("before", "after") for name in STATE_FIELDS),
+    Column("samples", BYTES, nullable=False),
+    Column("repeats", WHOLE, nullable=False, server_default=text("1")),
     UniqueConstraint("plan_id", "attempt", name="nothing_is_measured_twice"),
     CheckConstraint("(attempt = 0) = (discarded IS NULL)", name="discarded_visits_do_not_count"),
 )
@@ -86,10 +82,10 @@ OUTCOMES = Table(
     "outcomes",
     METADATA,
     Column("subject_id", Integer, ForeignKey("subjects.id"), primary_key=True),
-    Column("mode", Text, primary_key=True),
-    Column("stopped_by", Text, nullable=False),
-    Column("relative_interval", Float),
-    Column("visits", Integer, nullable=False),
+    Column("mode", TEXT, primary_key=True),
+    Column("stopped_by", TEXT, nullable=False),
+    Column("relative_interval", NUMBER),
+    Column("visits", WHOLE, nullable=False),
 )
 
 # `numbers` is JSON.
@@ -97,19 +93,19 @@ WARNINGS = Table(
     "warnings",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("code", Text, nullable=False),
-    Column("numbers", Text, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("unix_time_s", Float, nullable=False),
+    Column("code", TEXT, nullable=False),
+    Column("numbers", TEXT, nullable=False),
+    Column("text", TEXT, nullable=False),
+    Column("unix_time_s", NUMBER, nullable=False),
 )
 
 # Which collector is about to make a visit, and until when it is waited for.
 CLAIMS = Table(
     "claims",
     METADATA,
-    Column("plan_id", Text, primary_key=True),
-    Column("collector", Text, nullable=False),
-    Column("until_unix_s", Float, nullable=False),
+    Column("plan_id", TEXT, primary_key=True),
+    Column("collector", TEXT, nullable=False),
+    Column("until_unix_s", NUMBER, nullable=False),
 )
 
 # Figures without samples here: interpolated, or imported; `source` is JSON: what they rest on.
@@ -117,13 +113,13 @@ FIGURES = Table(
     "figures",
     METADATA,
     Column("subject_id", Integer, ForeignKey("subjects.id"), primary_key=True),
-    Column("mode", Text, primary_key=True),
-    Column("origin", Text, nullable=False),
-    Column("latency_ns", Float, nullable=False),
-    Column("relative_error", Float),
-    Column("visits", Integer, nullable=False),
-    Column("samples", Integer, nullable=False),
-    Column("source", Text, nullable=False),
+    Column("mode", TEXT, primary_key=True),
+    Column("origin", TEXT, nullable=False),
+    Column("latency_ns", NUMBER, nullable=False),
+    Column("relative_error", NUMBER),
+    Column("visits", WHOLE, nullable=False),
+    Column("samples", WHOLE, nullable=False),
+    Column("source", TEXT, nullable=False),
 )
 
 # `fields` is the protocol as JSON with sorted keys; `architecture` likewise.
@@ -131,15 +127,15 @@ ACCURACY_PROTOCOLS = Table(
     "accuracy_protocols",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("fields", Text, nullable=False, unique=True),
+    Column("fields", TEXT, nullable=False, unique=True),
 )
 ACCURACIES = Table(
     "accuracies",
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("protocol_id", Integer, ForeignKey("accuracy_protocols.id"), nullable=False),
-    Column("architecture", Text, nullable=False),
-    Column("top1", Float, nullable=False),
-    Column("hits", LargeBinary, nullable=False),
+    Column("architecture", TEXT, nullable=False),
+    Column("top1", NUMBER, nullable=False),
+    Column("hits", BYTES, nullable=False),
     UniqueConstraint("protocol_id", "architecture", name="nothing_is_evaluated_twice"),
 )

@@ -51,8 +51,12 @@ class SqliteFile(Database):
         _check_path(path, read_only)
         self._absent = not read_only and not _has_content(path)
         self._engine = _engine(self._connect, lambda: self._begin)
-        if not self._absent:
-            self._look()
+        try:
+            if not self._absent:
+                self._look()
+        except BaseException:
+            self.close()
+            raise
 
     def _look(self) -> None:
         """Check what the file is before anything is written to it."""
@@ -179,7 +183,7 @@ class SqliteFile(Database):
 
     def finish(self) -> None:
         """Make the file self-contained: no log beside it, unless another process has it open."""
-        if self.read_only or self._absent:
+        if self.read_only or self._absent or self._closed:
             return
         with suppress(StoreBusyError):
             self._pragma("busy_timeout = 0")

@@ -125,7 +125,8 @@ def test_opening_a_table_leaves_the_file_as_it_is(path):
 
 
 def test_a_file_without_latencies_is_no_table(tmp_path):
-    MeasurementStore(tmp_path / "a.lut").close()
+    with MeasurementStore(tmp_path / "a.lut") as store:
+        store.set_provenance({"x": 1})
     with pytest.raises(StoreError, match=r"a\.lut holds no latencies yet; measure them with `profiler collect`"):
         LatencyTable.open(tmp_path / "a.lut")
 
