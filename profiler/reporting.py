@@ -15,18 +15,27 @@ from luts.condition import Condition
 from luts.store import MeasurementStore, StoreError
 from luts.table import LatencyTable, MissingBlockError, NetworkMeasurement
 from predictors import accuracy as accuracy_predictors
+from predictors.base import LatencyPredictor
+from predictors.latency.calibrated import CalibratedAdditive
+from predictors.latency.choosing import choose
 from predictors.latency.judging import fit_and_judge, measured_networks
 from predictors.quality import AccuracyQuality
+from profiler.caution import Caution
 from profiler.coverage import covered_space
 from profiler.files import read_json
-from profiler.measuring.quality import relative_half_difference
+from profiler.measuring.evidence import Evidence
 from profiler.report import data as report
-from profiler.subnet import SubnetRecord, Verification, read_subnet
+from profiler.report.kinds import block_kinds
+from profiler.report.session import session
+from profiler.report.staircase import staircase
+from profiler.subnet import SubnetRecord, read_subnet
 from profiler.trust import trust_checks
 from supernets import counts
+from supernets.blocks import BlockSpec
 from supernets.space import SearchSpace
 from supernets.spaces import space as search_space
 
+FEWEST_NETWORKS = 3  # fewer make no picture
 RANDOM_SHOWN = 400  # random networks drawn into the accuracy-latency figure
 # Sections that only the files of a whole run, or a table's own networks, can fill.
 COMMANDS = {"held-out": "profiler collect", "accuracy-latency": "profiler run", "history": "profiler run"}
@@ -78,7 +87,10 @@ def report_data(files: ReportFiles) -> report.ReportData:
         StoreError: the subnet's latencies are of other conditions than the table's.
         ValueError, OSError: a file is missing or of another kind.
     """
-    table = LatencyTable.open(files.table)
+    with MeasurementStore(files.table, read_only=True) as store:
+        table, evidence, outcomes = LatencyTable.of_store(store), Evidence.of_store(store), store.outcomes()
+        checks = _checks(store, evidence)
+        sessions = store.provenance().get("sessions", [])
     record = None if files.subnet is None else read_subnet(files.subnet)
     if record is not None and table.space is not None and table.space.partition(":")[0] != record.architecture.space.partition(":")[0]:
         raise StoreError(f"the subnet is of space {record.architecture.space!r}, {files.table} of {table.space!r}; use a table of the subnet's space")
@@ -88,9 +100,7 @@ def report_data(files: ReportFiles) -> report.ReportData:
     space = search_space(record.architecture.space if record is not None else table.space or "")
     covered = _covered(space, table)
     qualities = _qualities(files)
-    with MeasurementStore(files.table, read_only=True) as store:
-        checks = tuple(report.Check(check.passed, check.text) for check in trust_checks(store))
-        sessions = store.provenance().get("sessions", [])
+    fitted = {} if covered is None or not len(measured_networks(covered, table, "calibration")) else fit_and_judge(covered, table)
     return report.ReportData(
         space=space.name,
         device=table.condition.device,
@@ -100,10 +110,11 @@ def report_data(files: ReportFiles) -> report.ReportData:
         simulated=table.condition.simulated,
         subnet=None if record is None else _subnet(space, record, table),
         macs_latency=_macs_latency(space, table),
-        held_out=None if covered is None else _held_out(covered, table),
-        accuracy_latency=None
-        if found is None or record is None or covered is None
-        else _accuracy_latency(covered, table, record, found, files.chosen_accuracy),
+        kinds=block_kinds(table.entries.values()),
+        staircase=None if covered is None else staircase(covered, table),
+        session=session(table, evidence, outcomes),
+        held_out=None if covered is None else _held_out(covered, table, fitted),
+        accuracy_latency=None if found is None or record is None else _accuracy_latency(fitted, record, found, files.chosen_accuracy),
         finalists=() if record is None else _finalists(space, record),
         accuracy_predictors=_accuracy_rows(
             qualities, None if files.chosen_accuracy is None else accuracy_predictors.load(files.chosen_accuracy).name
@@ -114,6 +125,14 @@ def report_data(files: ReportFiles) -> report.ReportData:
         origins=_origins(table),
         commands=COMMANDS,
     )
+
+
+def _checks(store: MeasurementStore, evidence: Evidence) -> tuple[report.Check, ...]:
+    """Return the warnings stored when measuring ended; where it has not, or an older program did it, what the visits say now."""
+    if store.outcomes():
+        warnings = tuple(report.Check(False, warning.text) for warning in store.warnings())
+        return warnings or (report.Check(True, f"none of the {len(Caution)} known warnings was due when measuring ended"),)
+    return tuple(report.Check(check.passed, check.text) for check in trust_checks(store, evidence))
 
 
 def _refuse_other_conditions(record: SubnetRecord, table: LatencyTable) -> None:
@@ -164,28 +183,14 @@ def _subnet(space: SearchSpace, record: SubnetRecord, table: LatencyTable) -> re
         accuracy_images=record.measured_accuracy_images,
         lowest_latency_ms=search.get("lowest_latency_ms"),
         random_over_budget=search.get("random_networks_over_budget"),
-        runs=tuple(_run(v, record) for v in sorted(record.verifications, key=lambda v: dict(v.condition) != table.condition.to_dict())),
-        files=tuple(report.ModelFile(m.file, m.format, m.bytes, m.sha256, m.relative_difference, m.same_top1, m.check_images) for m in record.models),
+        runs=tuple(sorted(record.verifications, key=lambda run: dict(run.condition) != table.condition.to_dict())),
+        files=record.models,
     )
 
 
-def _block_row(block: Any, table: LatencyTable) -> report.BlockRow:
+def _block_row(block: BlockSpec, table: LatencyTable) -> report.BlockRow:
     entry = table.entries.get(block.key)
-    shape = {name: getattr(block, name) for name in ("name", "operator", "input_side", "in_channels", "mid_channels", "out_channels", "kernel_size")}
-    return report.BlockRow(
-        **shape, stride=block.stride, se_channels=block.se_channels, activation=block.activation, macs=counts.block_macs(block),
-        parameters=counts.block_parameters(block), latency_ms=None if entry is None else entry.latency_ms,
-        latency_origin="measured" if entry is None else entry.origin,
-    )  # fmt: skip
-
-
-def _run(verification: Verification, record: SubnetRecord) -> report.DeviceRun:
-    file = next((model.file for model in record.models if model.format == verification.format), verification.format)
-    runtime = f"{verification.condition.get('runtime')} {verification.condition.get('runtime_version')}"
-    return report.DeviceRun(
-        runtime, file, verification.measured_latency_ms, verification.predicted_latency_ms, verification.max_latency_ms,
-        verification.relative_spread, verification.visits,
-    )  # fmt: skip
+    return report.BlockRow(block) if entry is None else report.BlockRow(block, entry.latency_ms, entry.origin)
 
 
 def _networks(space: SearchSpace, table: LatencyTable) -> list[NetworkMeasurement]:
@@ -194,7 +199,7 @@ def _networks(space: SearchSpace, table: LatencyTable) -> list[NetworkMeasuremen
 
 def _macs_latency(space: SearchSpace, table: LatencyTable) -> report.MacsLatency | None:
     networks = _networks(space, table)
-    if len(networks) < 3:
+    if len(networks) < FEWEST_NETWORKS:
         return None
     macs = [float(counts.macs(network.blocks)) for network in networks]
     latencies = [network.latency_ms for network in networks]
@@ -202,27 +207,29 @@ def _macs_latency(space: SearchSpace, table: LatencyTable) -> report.MacsLatency
     return report.MacsLatency(tuple(macs), tuple(latencies), (float(slope), float(intercept)))
 
 
-def _held_out(space: SearchSpace, table: LatencyTable) -> report.HeldOut | None:
+def _held_out(space: SearchSpace, table: LatencyTable, fitted: Mapping[str, LatencyPredictor]) -> report.HeldOut | None:
     held_out = measured_networks(space, table, "held_out")
-    if len(held_out) < 3 or not len(measured_networks(space, table, "calibration")):
+    if len(held_out) < FEWEST_NETWORKS or not fitted:
         return None
-    fitted = fit_and_judge(space, table)
     predicted = {name: tuple(predictor.predict(held_out.population).tolist()) for name, predictor in fitted.items()}
-    halves_ms = held_out.halves_ms[np.isfinite(held_out.halves_ms).all(axis=1)]
-    repeatability = float(np.median([relative_half_difference((even, odd)) for even, odd in halves_ms])) if len(halves_ms) else None
-    return report.HeldOut(tuple(held_out.latencies_ms.tolist()), predicted, "calibrated", "flops_line", repeatability)
+    qualities = {name: predictor.quality for name, predictor in fitted.items() if predictor.quality is not None}
+    calibrated = fitted["calibrated"]
+    line = (calibrated.line.intercept_ms, calibrated.line.slope) if isinstance(calibrated, CalibratedAdditive) else None
+    return report.HeldOut(
+        tuple(held_out.latencies_ms.tolist()), predicted, qualities, choose(fitted), "flops_line", "additive", "calibrated", line,
+    )  # fmt: skip
 
 
 def _accuracy_latency(
-    space: SearchSpace, table: LatencyTable, record: SubnetRecord, found: Mapping[str, Any], chosen_accuracy: Path | None
+    fitted: Mapping[str, LatencyPredictor], record: SubnetRecord, found: Mapping[str, Any], chosen_accuracy: Path | None
 ) -> report.AccuracyLatency:
     front = tuple((point["latency_ms"], point["accuracy"]) for point in found["front"])
     random: tuple[tuple[float, float], ...] = ()
-    if chosen_accuracy is not None and len(measured_networks(space, table, "calibration")):
-        population = space.sample_population(RANDOM_SHOWN, np.random.default_rng(0))
-        latencies = fit_and_judge(space, table, ("calibrated",))["calibrated"].predict(population)
+    if chosen_accuracy is not None and fitted:
+        latency = fitted[choose(fitted)]
+        population = latency.space.sample_population(RANDOM_SHOWN, np.random.default_rng(0))
         accuracies = accuracy_predictors.load(chosen_accuracy).predict(population)
-        random = tuple(zip(latencies.tolist(), accuracies.tolist(), strict=True))
+        random = tuple(zip(latency.predict(population).tolist(), accuracies.tolist(), strict=True))
     chosen = None
     if record.predicted_latency_ms is not None and record.predicted_accuracy is not None:
         chosen = (record.predicted_latency_ms, record.predicted_accuracy)

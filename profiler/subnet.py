@@ -6,8 +6,10 @@ Latencies in milliseconds, accuracies as fractions of one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from luts.condition import Condition
 from profiler.files import read_json, write_json
 from supernets import counts
 from supernets.space import Architecture, SearchSpace
+from supernets.spaces import UnknownSpaceError
 from supernets.spaces import space as search_space
 
 FORMAT = "elastic-latency subnet"
@@ -23,7 +26,42 @@ VERSION = 1
 
 
 class SubnetFileError(ValueError):
-    """A file that is not a subnet file, or one of a newer version."""
+    """A file that is not a subnet file, a damaged one, or one of a newer version."""
+
+
+# Figures of each class: least and most value; those that must be there, and be whole, are named below.
+HUGE = 1e18  # beyond every figure here, and still a number that all that is reckoned with it takes
+NOT_NEGATIVE, SHARE, AT_LEAST_1, ANY = (0.0, HUGE), (0.0, 1.0), (1.0, HUGE), (-HUGE, HUGE)
+FINALIST_FIGURES = {
+    "predicted_accuracy": ANY, "predicted_latency_ms": NOT_NEGATIVE, "measured_accuracy": SHARE, "measured_latency_ms": NOT_NEGATIVE,
+}  # fmt: skip
+RECORD_FIGURES = {
+    **FINALIST_FIGURES, "macs": NOT_NEGATIVE, "parameters": NOT_NEGATIVE, "max_latency_ms": NOT_NEGATIVE, "measured_accuracy_images": AT_LEAST_1,
+}  # fmt: skip
+MODEL_FIGURES = {"bytes": NOT_NEGATIVE, "check_images": AT_LEAST_1, "relative_difference": NOT_NEGATIVE, "same_top1": SHARE}
+VERIFICATION_FIGURES = {
+    "predicted_latency_ms": ANY, "measured_latency_ms": NOT_NEGATIVE, "relative_spread": NOT_NEGATIVE, "max_latency_ms": NOT_NEGATIVE,
+    "visits": AT_LEAST_1, "samples": AT_LEAST_1,
+}  # fmt: skip
+SEARCH_FIGURES = {"random_networks_over_budget": SHARE, "lowest_latency_ms": NOT_NEGATIVE}
+WHOLE = ("macs", "parameters", "bytes", "check_images", "measured_accuracy_images", "visits", "samples")
+NEEDED = {*MODEL_FIGURES, "macs", "parameters", "visits", "samples"}
+
+
+def _check_figures(values: Mapping[str, Any], figures: Mapping[str, tuple[float, float]], needed: Collection[str]) -> None:
+    """Do nothing where each figure is a number in its range, or None where it need not be known.
+
+    Raises:
+        SubnetFileError: one is not; the text names it with its value.
+    """
+    for name, (least, most) in figures.items():
+        value: Any = values.get(name)
+        kind: Any = Integral if name in WHOLE else Real
+        if value is None and name not in needed:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
+            what = "whole number" if kind is Integral else "number"
+            raise SubnetFileError(f"{name} is {value!r}; expected a {what} from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)
@@ -43,8 +81,9 @@ class ExportedModel:
     same_top1: float
 
     def __post_init__(self) -> None:
-        if not self.file or Path(self.file).name != self.file:
+        if not isinstance(self.file, str) or not self.file or Path(self.file).name != self.file:
             raise SubnetFileError(f"model file {self.file!r} is not a name in the subnet file's own folder; export the subnet again")
+        _check_figures(vars(self), MODEL_FIGURES, NEEDED)
 
 
 @dataclass(frozen=True)
@@ -60,10 +99,19 @@ class Verification:
     visits: int
     samples: int
 
+    def __post_init__(self) -> None:
+        _check_figures(vars(self), VERIFICATION_FIGURES, {"measured_latency_ms", *NEEDED})
+        Condition.from_dict(self.condition)
+
     @property
     def origin(self) -> str:
         """What the latency is called: measured or simulated."""
         return Condition.from_dict(self.condition).origin
+
+    @property
+    def runtime(self) -> str:
+        """The runtime with its version."""
+        return f"{self.condition.get('runtime')} {self.condition.get('runtime_version')}"
 
     @property
     def kept(self) -> bool | None:
@@ -90,6 +138,16 @@ class SubnetRecord:
     finalists: tuple[Mapping[str, Any], ...] = ()
     models: tuple[ExportedModel, ...] = ()
     verifications: tuple[Verification, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_figures(vars(self), RECORD_FIGURES, NEEDED)
+        _check_figures(self.search or {}, SEARCH_FIGURES, ())
+        for finalist in self.finalists:
+            _check_figures(finalist, FINALIST_FIGURES, ("predicted_accuracy", "predicted_latency_ms"))
+        if self.condition is not None:
+            Condition.from_dict(self.condition)
+        if not isinstance(self.weights_sha256, (str, type(None))):
+            raise SubnetFileError(f"weights_sha256 is {self.weights_sha256!r}; expected a text")
 
     @property
     def space(self) -> SearchSpace:
@@ -118,8 +176,8 @@ class SubnetRecord:
         """Return the record that `to_dict` described, its architecture checked against its space.
 
         Raises:
-            SubnetFileError: not a subnet file, a newer one, or one with unknown keys.
-            ArchitectureError, UnknownSpaceError: the architecture is not valid.
+            SubnetFileError: not a subnet file, a newer one, one with unknown keys, or a damaged one.
+            UnknownSpaceError: no space has the name of its architecture's.
         """
         if data.get("format") != FORMAT:
             raise SubnetFileError(f"{source} is not a subnet file: its 'format' is {data.get('format')!r}, expected {FORMAT!r}")
@@ -131,17 +189,30 @@ class SubnetRecord:
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise SubnetFileError(f"{source} has the unknown key {unknown[0]!r}; expected only {', '.join(f.name for f in fields(cls))}")
-        try:
-            architecture = Architecture.from_dict(values.pop("architecture"))
+        with _told_of(source):
+            architecture = _architecture(values.pop("architecture"))
             models = tuple(ExportedModel(**model) for model in values.pop("models", ()))
             verifications = tuple(Verification(**v) for v in values.pop("verifications", ()))
             finalists = tuple(values.pop("finalists", ()))
-            architecture = search_space(architecture.space).architecture(architecture)
+            for finalist in finalists:
+                _architecture(finalist["architecture"])
             return cls(architecture=architecture, models=models, verifications=verifications, finalists=finalists, **values)
-        except (TypeError, KeyError) as error:
-            if type(error) in (TypeError, KeyError):
-                raise SubnetFileError(f"{source} is damaged: {error}; write it again with `profiler search`") from error
-            raise
+
+
+def _architecture(data: Mapping[str, Any]) -> Architecture:
+    architecture = Architecture.from_dict(data)
+    return search_space(architecture.space).architecture(architecture)
+
+
+@contextmanager
+def _told_of(source: str) -> Iterator[None]:
+    """Name the file in what is wrong with its content."""
+    try:
+        yield
+    except UnknownSpaceError as error:
+        raise UnknownSpaceError(f"{source}: {error}") from None
+    except (AttributeError, TypeError, LookupError, ValueError) as error:
+        raise SubnetFileError(f"{source} is damaged: {error}; write it again with `profiler search`") from error
 
 
 def record_of(architecture: Architecture, **values: Any) -> SubnetRecord:
@@ -154,13 +225,14 @@ def read_subnet(path: Path) -> SubnetRecord:
     """Return the subnet file at `path`; a plain architecture file (`space`, `values`) is accepted too.
 
     Raises:
-        SubnetFileError: the file is neither.
+        SubnetFileError: the file is neither, or damaged.
+        FileKindError: it is not JSON.
         FileNotFoundError: there is none.
     """
     data = read_json(path)
     if isinstance(data, dict) and set(data) == {"space", "values"}:
-        architecture = Architecture.from_dict(data)
-        return record_of(search_space(architecture.space).architecture(architecture))
+        with _told_of(str(path)):
+            return record_of(_architecture(data))
     if not isinstance(data, dict):
         raise SubnetFileError(f"{path} is not a subnet file: it holds a {type(data).__name__}, expected a JSON object")
     return SubnetRecord.from_dict(data, str(path))

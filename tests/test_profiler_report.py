@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,25 +10,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profiler.report import display, findings
+from luts.table import Condition, Entry, LatencyTable
+from predictors.quality import judge_latencies
+from profiler.report import display, findings, staircase
 from profiler.report.data import (
     AccuracyLatency,
     AccuracyPredictorRow,
     BlockRow,
     Check,
-    DeviceRun,
     Finalist,
     HeldOut,
     MacsLatency,
-    ModelFile,
     Origin,
     ReportData,
     SearchPoint,
     Subnet,
 )
+from profiler.report.kinds import block_kinds
 from profiler.report.page import SECTIONS, report_html, write_report
+from profiler.report.session import Session, UncertainBlock
 from profiler.report.svg import COLOURS
-from supernets.counts import block_macs, block_parameters
+from profiler.subnet import ExportedModel, Verification
+from supernets.blocks import BlockSpec
+from supernets.counts import block_macs
+from supernets.places import distinct_blocks
 from supernets.spaces import space
 
 pytest.importorskip("matplotlib")
@@ -37,27 +43,60 @@ TINY = space("ofa-mobilenetv3-tiny")
 VOID = {"br", "hr", "img", "input", "link", "meta", "area", "base", "col", "embed", "source", "track", "wbr"}
 
 
+CONDITION = Condition(device="local", runtime="onnxruntime", runtime_version="1.23.2", delegate="cpu", threads=1, cores=(0,), batch=1,
+                      precision="float32", cpu_model="Intel Xeon Platinum 8488C")  # fmt: skip
+
+
+def verified(format: str, runtime: str, version: str, measured: float, predicted: float, budget: float | None, spread: float) -> Verification:
+    condition = replace(CONDITION, runtime=runtime, runtime_version=version).to_dict()
+    return Verification(format, condition, predicted, measured, spread, budget, 32, 320)
+
+
+def table_of(ns_a_mac: Callable[[BlockSpec], float]) -> LatencyTable:
+    """Return a table of the tiny space in which blocks take this long a multiply-add, and a microsecond more."""
+    entries = [
+        Entry(b, 1e-3 + ns_a_mac(b) * block_macs(b) / 1e6, "measured", 0.004 + 0.0001 * (i % 90), 20, 300)
+        for i, b in enumerate(distinct_blocks(TINY))
+    ]
+    return LatencyTable(CONDITION, "chain", entries, space=TINY.name)
+
+
+def seven_times_slower_at_seven(block: BlockSpec) -> float:
+    return 0.7 if block.kernel_size == 7 else 0.1
+
+
+SESSION = Session(
+    mode="chain", entries={"measured": 430, "interpolated": 2}, visits=12_000, workers=8, seconds=412.0, slow_shares={"chain": 0.31, "alone": 0.28},
+    anchor=((0, 1.0), (1, 1.012), (2, 1.031), (3, 1.004)), corrected_rounds=1, intervals=tuple(np.linspace(0.004, 0.031, 430)),
+    worst=(UncertainBlock("mbconv-s7", 0.41, 0.031, 24), UncertainBlock("mbconv-s14", 0.12, 0.0309, 24)),
+    rules={"target": {"chain": 300, "network": 24}, "accepted": {"chain": 100}, "time cap": {"chain": 32}},
+)  # fmt: skip
+
+
+def held_out(measured_ms: np.ndarray, predicted_ms: dict[str, np.ndarray], chosen: str, **named: str) -> HeldOut:
+    """Return held-out networks, their predictors judged by the code that judges them elsewhere."""
+    halves_ms = np.stack([measured_ms * 1.009, measured_ms * 0.991], axis=1)
+    qualities = {
+        name: judge_latencies(predicted, measured_ms, 12, halves_ms, (predicted * 0.96, predicted * 1.04)) for name, predicted in predicted_ms.items()
+    }
+    return HeldOut(tuple(measured_ms), {name: tuple(predicted) for name, predicted in predicted_ms.items()}, qualities, chosen, **named)
+
+
 def subnet(rng: np.random.Generator) -> Subnet:
     blocks = TINY.blocks(TINY.sample(rng))
-    rows = tuple(
-        BlockRow(
-            b.name, b.operator, b.input_side, b.in_channels, b.mid_channels, b.out_channels, b.kernel_size, b.stride, b.se_channels,
-            b.activation, block_macs(b), block_parameters(b), 0.01 + block_macs(b) / 3e7 * rng.uniform(0.6, 1.6) + b.mid_channels * 1e-4,
-        )
-        for b in blocks
-    )  # fmt: skip
+    rows = tuple(BlockRow(b, 0.01 + block_macs(b) / 3e7 * rng.uniform(0.6, 1.6) + b.mid_channels * 1e-4) for b in blocks)
     total = sum(row.latency_ms or 0 for row in rows)
     budget = round(total * 1.04, 2)
     return Subnet(
         resolution=blocks[0].input_side, blocks=rows, max_latency_ms=budget, predicted_latency_ms=total * 1.004, predicted_accuracy=0.8437,
         measured_accuracy=0.8412, accuracy_images=10_000, lowest_latency_ms=total * 0.4, random_over_budget=0.617,
         runs=(
-            DeviceRun("onnxruntime 1.23.2", "subnet.onnx", total * 1.013, total * 1.004, budget, 0.0042, 32),
-            DeviceRun("litert 2.1.0", "subnet.tflite", total * 1.22, total * 1.19, budget, 0.0061, 32),
+            verified("onnx", "onnxruntime", "1.23.2", total * 1.013, total * 1.004, budget, 0.0042),
+            verified("tflite", "litert", "2.1.0", total * 1.22, total * 1.19, budget, 0.0061),
         ),
         files=(
-            ModelFile("subnet.onnx", "onnx", 1_834_201, "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", 3.1e-6, 1.0, 256),
-            ModelFile("subnet.tflite", "tflite", 1_861_004, "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752", 4.7e-6, 1.0, 256),
+            ExportedModel("onnx", "subnet.onnx", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", 1_834_201, 256, 3.1e-6, 1.0),
+            ExportedModel("tflite", "subnet.tflite", "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752", 1_861_004, 256, 4.7e-6, 1.0),
         ),
     )  # fmt: skip
 
@@ -81,14 +120,20 @@ def full_data() -> ReportData:
                    "cores": "0", "batch": "1", "precision": "float32"},
         created="2025-11-22 14:03 UTC", version="0.3.0", subnet=chosen,
         macs_latency=MacsLatency(tuple(macs), tuple(latencies_ms), line),
-        held_out=HeldOut(
-            tuple(latencies_ms[held]),
-            {
-                "calibrated": tuple(latencies_ms[held] * rng.normal(1.0, 0.021, 30)),
-                "additive": tuple(latencies_ms[held] * rng.normal(0.94, 0.03, 30)),
-                "flops_line": tuple(line[0] * macs[held] / 1e6 + line[1]),
-            },
-            "calibrated", "flops_line", 0.0093,
+        kinds=block_kinds(table_of(seven_times_slower_at_seven).entries.values()),
+        staircase=staircase.staircase(TINY, table_of(seven_times_slower_at_seven)),
+        session=SESSION,
+        held_out=replace(
+            held_out(
+                latencies_ms[held],
+                {
+                    "calibrated": latencies_ms[held] * rng.normal(1.0, 0.021, 30),
+                    "additive": latencies_ms[held] * rng.normal(0.94, 0.03, 30),
+                    "flops_line": line[0] * macs[held] / 1e6 + line[1],
+                },
+                "calibrated", flops_line="flops_line", table_sum="additive", calibrated="calibrated",
+            ),
+            line=(0.012, 1.031),
         ),
         accuracy_latency=AccuracyLatency(
             tuple(zip(front_ms, front, strict=True)), tuple(zip(random_ms, random, strict=True)), (chosen_ms, 0.8437), chosen.max_latency_ms,
@@ -217,13 +262,14 @@ def test_sections_without_data_are_left_out_and_name_the_command_that_fills_them
 
 @pytest.mark.parametrize(
     ("field", "section"),
-    [("macs_latency", "macs-latency"), ("held_out", "held-out"), ("accuracy_latency", "accuracy-latency"), ("subnet", "blocks"),
+    [("macs_latency", "macs-latency"), ("kinds", "kinds"), ("staircase", "staircase"), ("session", "session"),
+     ("held_out", "held-out"), ("accuracy_latency", "accuracy-latency"), ("subnet", "blocks"),
      ("accuracy_predictors", "accuracy-predictors"), ("history", "history"), ("checks", "checks")],
 )  # fmt: skip
 def test_one_missing_part_leaves_the_others(field: str, section: str) -> None:
     emptied = replace(full_data(), **{field: () if field in ("accuracy_predictors", "history", "checks") else None})
     page = Page(report_html(emptied))
-    gone = {"subnet", "blocks"} if field == "subnet" else {section}
+    gone = {"subnet": {"subnet", "blocks"}, "held_out": {"held-out", "calibration"}}.get(field, {section})
     assert set(SECTIONS) - set(page.ids) == gone
     assert SECTIONS[section][1] in page.text
 
@@ -239,7 +285,7 @@ def test_the_numbers_of_the_chosen_subnet_are_shown_with_their_origin(full: str)
     assert f"MACs {data.subnet.macs / 1e6:.2f} M counted" in text
     assert "✕ missed" in text and "✓ kept" in text
     for run in data.subnet.runs:
-        assert f"{run.measured_latency_ms:.3f}" in text and run.file in text
+        assert f"{run.measured_latency_ms:.3f}" in text and data.subnet.file_of(run) in text
     for check in data.checks:
         assert check.text in text
     for origin in data.origins:
@@ -247,17 +293,27 @@ def test_the_numbers_of_the_chosen_subnet_are_shown_with_their_origin(full: str)
 
 
 def test_the_errors_shown_are_those_of_the_points_drawn(full: str) -> None:
-    held_out = full_data().held_out
-    assert held_out is not None
+    shown = full_data().held_out
+    assert shown is not None
     text = Page(full).text.replace(display.NARROW_SPACE, " ")
     for name in ("calibrated", "flops_line"):
-        mape = 100 * np.mean([abs(p / m - 1) for p, m in zip(held_out.predicted_ms[name], held_out.measured_ms, strict=True)])
+        mape = 100 * np.mean([abs(p / m - 1) for p, m in zip(shown.predicted_ms[name], shown.measured_ms, strict=True)])
         assert f"{mape:.2f} %" in text
-    rows = findings.predictor_rows(held_out)
-    assert [row.mape for row in rows] == sorted(row.mape for row in rows)
-    assert [row.name for row in rows if row.chosen] == ["calibrated"] and [row.name for row in rows if row.flops_line] == ["flops_line"]
-    assert "Repeatability of the measurements 0.93 %" in text
+    ranked = [quality.mape_percent for _, quality in findings.ranked_predictors(shown)]
+    assert ranked == sorted(ranked)
     assert "calibrated table sum used" in text and "FLOPs line, MACs only" in text and "flops_line" not in text
+
+
+def test_the_noise_ceiling_and_the_coverage_stand_beside_each_predictor(full: str) -> None:
+    shown = full_data().held_out
+    assert shown is not None
+    text = Page(full).text.replace(display.NARROW_SPACE, " ")
+    assert "noise ceiling: a perfect predictor 0.90 % 1×" in text
+    for quality in shown.qualities.values():
+        assert f"{quality.mape_percent:.2f} % {quality.mape_percent / 0.9:.1f}×" in text
+        assert f"{100 * (quality.coverage_share or 0):.0f} % 8.0 %" in text
+    unknown = replace(shown, qualities={name: replace(q, repeatability_percent=None, coverage_share=None) for name, q in shown.qualities.items()})
+    assert "perfect predictor) unknown" in Page(report_html(replace(full_data(), held_out=unknown))).text
 
 
 def test_correlations_stand_beside_macs_against_latency(full: str) -> None:
@@ -279,7 +335,7 @@ def test_the_spread_at_equal_macs_compares_near_neighbours_only() -> None:
      (2.0, None, "open", "no budget was given")],
 )  # fmt: skip
 def test_the_verdict_says_what_became_of_the_budget(measured: float | None, budget: float | None, state: str, words: str) -> None:
-    runs = () if measured is None else (DeviceRun("onnxruntime", "a.onnx", measured, 1.9, budget),)
+    runs = () if measured is None else (verified("onnx", "onnxruntime", "1", measured, 1.9, budget, 0.01),)
     chosen = Subnet(160, subnet(np.random.default_rng(0)).blocks, max_latency_ms=budget, predicted_latency_ms=1.9, runs=runs)
     found, sentence = findings.verdict(ReportData("s", "local", {}, "now", "1", subnet=chosen))
     assert found == state and words in sentence.replace(display.NARROW_SPACE, " ")
@@ -300,14 +356,15 @@ HOSTILE = '<script>alert(1)</script>"\'><img src=x onerror=alert(2)> $\\frac{1}{
 def test_hostile_strings_are_text_wherever_they_stand() -> None:
     data = full_data()
     assert data.subnet is not None and data.held_out is not None
-    blocks = (replace(data.subnet.blocks[0], name=HOSTILE, operator=HOSTILE, activation=HOSTILE), *data.subnet.blocks[1:])
-    chosen = replace(
-        data.subnet, blocks=blocks, runs=(DeviceRun(HOSTILE, HOSTILE, 1.0, 1.0, 2.0),), files=(ModelFile(HOSTILE, HOSTILE, 1, HOSTILE),)
-    )  # fmt: skip
-    held_out = HeldOut(data.held_out.measured_ms, {HOSTILE: data.held_out.predicted_ms["calibrated"]}, HOSTILE, None)
+    first = data.subnet.blocks[0]
+    blocks = (replace(first, block=replace(first.block, name=HOSTILE)), *data.subnet.blocks[1:])
+    run = verified(HOSTILE, HOSTILE, HOSTILE, 1.0, 1.0, 2.0, 0.01)
+    chosen = replace(data.subnet, blocks=blocks, runs=(run,), files=(ExportedModel(HOSTILE, "a", HOSTILE, 1, 1, 0.0, 1.0),))
+    networks = held_out(np.array(data.held_out.measured_ms), {HOSTILE: np.array(data.held_out.predicted_ms["calibrated"])}, HOSTILE)
+    session = replace(SESSION, entries={HOSTILE: 1}, worst=(UncertainBlock(HOSTILE, 1.0, 0.1, 1),), rules={HOSTILE: {"chain": 1}})
     hostile = replace(
-        data, space=HOSTILE, device=HOSTILE, condition={HOSTILE: HOSTILE}, created=HOSTILE, version=HOSTILE, subnet=chosen, held_out=held_out,
-        accuracy_predictors=(AccuracyPredictorRow(HOSTILE, 1, 0.1, 0.1, chosen=True),), checks=(Check(False, HOSTILE),),
+        data, space=HOSTILE, device=HOSTILE, condition={HOSTILE: HOSTILE}, created=HOSTILE, version=HOSTILE, subnet=chosen, held_out=networks,
+        session=session, accuracy_predictors=(AccuracyPredictorRow(HOSTILE, 1, 0.1, 0.1, chosen=True),), checks=(Check(False, HOSTILE),),
         origins=(Origin(HOSTILE, "measured", HOSTILE),), commands={"history": HOSTILE}, history=(),
     )  # fmt: skip
     text = report_html(hostile)
@@ -322,7 +379,7 @@ def test_hostile_strings_are_text_wherever_they_stand() -> None:
 
 def test_figures_have_titles_descriptions_and_only_the_page_s_colours(full: str) -> None:
     drawings = re.findall(r'<svg class="drawing.*?</svg>', full, re.DOTALL)
-    assert len(drawings) == 2 * 5
+    assert len(drawings) == 2 * 10
     for drawing in drawings:
         assert re.match(r'<svg[^>]* role="img"[^>]*><title id="[^"]+">[^<]+</title><desc id="[^"]+">[^<]+</desc>', drawing)
         assert not re.search(r"#[0-9a-fA-F]{6}\b", drawing)
@@ -355,7 +412,7 @@ def test_light_dark_and_print_each_define_every_colour_with_enough_contrast(full
 
 def test_tables_have_captions_and_headed_rows_and_columns(full: str) -> None:
     tables = re.findall(r"<table.*?</table>", full, re.DOTALL)
-    assert len(tables) == 6
+    assert len(tables) == 11
     for table in tables:
         assert "<caption>" in table and 'scope="col"' in table and 'scope="row"' in table
         body = re.findall(r"<tr.*?</tr>", table, re.DOTALL)
@@ -393,7 +450,7 @@ def test_interpolated_blocks_are_told_from_measured_ones() -> None:
 def test_small_data_make_a_page_too() -> None:
     data = replace(
         full_data(), history=(SearchPoint(1, 0.5),), accuracy_latency=AccuracyLatency(((1.0, 0.5),)), finalists=(),
-        macs_latency=MacsLatency((1e6, 1e6, 1e6), (1.0, 1.0, 1.0)), held_out=HeldOut((1.0, 1.0, 1.0), {"only": (1.0, 1.0, 1.0)}, "only"),
+        macs_latency=MacsLatency((1e6, 1e6, 1e6), (1.0, 1.0, 1.0)), held_out=held_out(np.ones(3), {"only": np.ones(3)}, "only"),
     )  # fmt: skip
     page = Page(report_html(data))
     assert page.open == []
@@ -404,9 +461,9 @@ def test_data_that_contradict_themselves_are_refused() -> None:
     with pytest.raises(ValueError, match="3 MACs and 2 latencies"):
         MacsLatency((1, 2, 3), (1.0, 2.0))
     with pytest.raises(ValueError, match="predictor 'a' has 2 predictions for 3 networks"):
-        HeldOut((1.0, 2.0, 3.0), {"a": (1.0, 2.0)}, "a")
+        HeldOut((1.0, 2.0, 3.0), {"a": (1.0, 2.0)}, {}, "a")
     with pytest.raises(ValueError, match="predictor 'b' is named but has no predictions"):
-        HeldOut((1.0, 2.0, 3.0), {"a": (1.0, 2.0, 3.0)}, "b")
+        held_out(np.array([1.0, 2.0, 3.0]), {"a": np.ones(3)}, "b")
     with pytest.raises(ValueError, match="origin of 'x' is 'guessed'"):
         Origin("x", "guessed", "")
     with pytest.raises(ValueError, match="commands name the section 'verify'"):

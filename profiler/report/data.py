@@ -8,62 +8,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-ORIGINS = ("measured", "interpolated", "predicted", "simulated", "counted")
+import luts.table
+from predictors.quality import LatencyQuality
+from profiler.report.kinds import BlockKinds
+from profiler.report.session import Session
+from profiler.report.staircase import Staircase
+from profiler.subnet import ExportedModel, Verification
+from supernets.blocks import BlockSpec
+from supernets.counts import block_macs, block_parameters
+
+ORIGINS = (*luts.table.ORIGINS, "counted")
 
 
 @dataclass(frozen=True)
 class BlockRow:
     """One block of the chosen subnet; `latency_ms` is its entry in the latency table, `latency_origin` where that comes from."""
 
-    name: str
-    operator: str
-    input_side: int  # pixels
-    in_channels: int
-    mid_channels: int  # 0: none
-    out_channels: int
-    kernel_size: int
-    stride: int
-    se_channels: int  # 0: none
-    activation: str
-    macs: int
-    parameters: int
+    block: BlockSpec
     latency_ms: float | None = None
     latency_origin: str = "measured"
 
     def __post_init__(self) -> None:
         if self.latency_origin not in ORIGINS:
-            raise ValueError(f"latency_origin of block {self.name!r} is {self.latency_origin!r}; expected one of {', '.join(ORIGINS)}")
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """One exported file; `relative_difference` is its largest output difference from the supernet's child, over the largest output."""
-
-    file: str
-    format: str
-    bytes: int
-    sha256: str
-    relative_difference: float | None = None
-    same_top1: float | None = None  # share of the check images
-    check_images: int | None = None
-
-
-@dataclass(frozen=True)
-class DeviceRun:
-    """One exported file measured on the device under one runtime; `relative_spread` is the standard error over the figure."""
-
-    runtime: str
-    file: str
-    measured_latency_ms: float
-    predicted_latency_ms: float | None = None
-    max_latency_ms: float | None = None
-    relative_spread: float | None = None
-    visits: int | None = None
+            raise ValueError(f"latency_origin of block {self.block.name!r} is {self.latency_origin!r}; expected one of {', '.join(ORIGINS)}")
 
     @property
-    def kept(self) -> bool | None:
-        """Whether the measured latency is within the budget; None without one."""
-        return None if self.max_latency_ms is None else self.measured_latency_ms <= self.max_latency_ms
+    def macs(self) -> int:
+        """Multiply-adds of one image."""
+        return block_macs(self.block)
+
+    @property
+    def parameters(self) -> int:
+        """Number of learned values."""
+        return block_parameters(self.block)
 
 
 @dataclass(frozen=True)
@@ -79,8 +56,12 @@ class Subnet:
     accuracy_images: int | None = None  # how many images it was measured on
     lowest_latency_ms: float | None = None  # lowest reachable of the space
     random_over_budget: float | None = None  # share of random networks of the space that miss the budget
-    runs: tuple[DeviceRun, ...] = ()
-    files: tuple[ModelFile, ...] = ()
+    runs: tuple[Verification, ...] = ()
+    files: tuple[ExportedModel, ...] = ()
+
+    def file_of(self, run: Verification) -> str:
+        """Return the name of the file that was measured in a run."""
+        return next((model.file for model in self.files if model.format == run.format), run.format)
 
     @property
     def macs(self) -> int:
@@ -122,17 +103,20 @@ class MacsLatency:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Networks no predictor was fitted on: measured latencies, and what each predictor says, by its name, in the same order.
+    """Networks no predictor was fitted on: measured latencies, what each predictor says, by its name, in the same order, and its quality.
 
-    `chosen` names the predictor that is shown; `flops_line` the one that knows MACs only. `repeatability` is the median
-    relative difference of two halves of the same measurements: no predictor can be better than that.
+    `chosen` names the predictor that is used; `flops_line` the one that knows MACs only; `table_sum` and `calibrated` the sum
+    of the blocks before and after calibration, `line` the milliseconds that this adds to the sum and what it multiplies it by.
     """
 
     measured_ms: tuple[float, ...]
     predicted_ms: Mapping[str, tuple[float, ...]]
+    qualities: Mapping[str, LatencyQuality]
     chosen: str
     flops_line: str | None = None
-    repeatability: float | None = None
+    table_sum: str | None = None
+    calibrated: str | None = None
+    line: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if len(self.measured_ms) < 3:
@@ -140,9 +124,22 @@ class HeldOut:
         for name, predicted in self.predicted_ms.items():
             if len(predicted) != len(self.measured_ms):
                 raise ValueError(f"predictor {name!r} has {len(predicted)} predictions for {len(self.measured_ms)} networks; expected one each")
-        for name in filter(None, (self.chosen, self.flops_line)):
+            if name not in self.qualities:
+                raise ValueError(f"predictor {name!r} has no quality; expected one for each predictor")
+        for name in filter(None, (self.chosen, self.flops_line, self.table_sum, self.calibrated)):
             if name not in self.predicted_ms:
                 raise ValueError(f"predictor {name!r} is named but has no predictions; there are those of {', '.join(self.predicted_ms)}")
+
+    @property
+    def ceiling(self) -> float | None:
+        """The mean error that a perfect predictor would still show, as a share: the measurements' own noise; None if unknown."""
+        percent = self.qualities[self.chosen].repeatability_percent
+        return None if percent is None else percent / 100
+
+    @property
+    def ceiling_kendall(self) -> float | None:
+        """How the measurements rank the networks twice over (Kendall's tau): no predictor can be expected to do better."""
+        return self.qualities[self.chosen].repeatability_kendall
 
 
 @dataclass(frozen=True)
@@ -224,6 +221,9 @@ class ReportData:
     version: str
     simulated: bool = False
     subnet: Subnet | None = None
+    kinds: BlockKinds | None = None
+    staircase: Staircase | None = None
+    session: Session | None = None
     macs_latency: MacsLatency | None = None
     held_out: HeldOut | None = None
     accuracy_latency: AccuracyLatency | None = None

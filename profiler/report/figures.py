@@ -1,13 +1,14 @@
-"""The figures of a report: what each draws. Labels from data are never read as formulas."""
+"""The figures of networks and of a search: what each draws. Labels from data are never read as formulas."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from profiler.report.data import AccuracyLatency, BlockRow, HeldOut, MacsLatency, SearchPoint
+from profiler.report.drawing import NARROW, NARROW_LOW, NARROW_SQUARE, WIDE, WIDE_LOW, WIDE_SQUARE, dashes, diamond, dots, labels, ticks
 from profiler.report.svg import COLOURS, FONT_PX, Size, figure
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 BAND = 0.05  # relative error that the band around the identity line shows
 BLOCK_ROW_PX = 23
 LONGEST_LABEL = 22  # letters of a block's name on an axis: more would leave no room for the bars on a narrow page
-WIDE, NARROW = Size(640, 380), Size(340, 320)
-WIDE_SQUARE, NARROW_SQUARE = Size(540, 520), Size(340, 340)
 
 
 def macs_latency_figure(data: MacsLatency, chosen: tuple[float, float] | None, origin: str, description: str) -> str:
@@ -25,14 +24,14 @@ def macs_latency_figure(data: MacsLatency, chosen: tuple[float, float] | None, o
     macs = np.array(data.macs) / 1e6
 
     def draw(axes: Axes, size: Size) -> None:
-        axes.scatter(macs, data.latencies_ms, **_dots("first", size))
+        axes.scatter(macs, data.latencies_ms, **dots("first", size))
         if data.line is not None:
             ends = np.array([macs.min(), macs.max()])
-            axes.plot(ends, data.line[0] * ends + data.line[1], color=COLOURS["ink"], linestyle=(0, (5, 3)), linewidth=1.25)
+            axes.plot(ends, data.line[0] * ends + data.line[1], **dashes("ink"))
         if chosen is not None:
-            _diamond(axes, chosen[0] / 1e6, chosen[1])
-        _labels(axes, "Million MACs", f"Latency in ms, {origin}")
-        _ticks(axes, size)
+            diamond(axes, chosen[0] / 1e6, chosen[1])
+        labels(axes, "Million MACs", f"Latency in ms, {origin}")
+        ticks(axes, size)
 
     return figure(draw, "macs-latency", "MACs against latency of whole networks", description, WIDE, NARROW)
 
@@ -49,11 +48,11 @@ def held_out_figure(data: HeldOut, origin: str, description: str) -> str:
         axes.fill_between(ends, ends * (1 - BAND), ends * (1 + BAND), color=COLOURS["first"], alpha=0.14, linewidth=0)
         axes.plot(ends, ends, color=COLOURS["ink"], linewidth=1.25)
         if data.flops_line not in (None, data.chosen):
-            axes.scatter(measured, line, **_dots("faint", size))
-        axes.scatter(measured, predicted, **_dots("first", size))
+            axes.scatter(measured, line, **dots("faint", size))
+        axes.scatter(measured, predicted, **dots("first", size))
         axes.set(xlim=ends, ylim=ends, aspect="equal", anchor="NW")
-        _labels(axes, f"Latency in ms, {origin}", "Latency in ms, predicted")
-        _ticks(axes, size, same=True)
+        labels(axes, f"Latency in ms, {origin}", "Latency in ms, predicted")
+        ticks(axes, size, same=True)
 
     return figure(draw, "held-out", "Predicted against measured latency of held-out networks", description, WIDE_SQUARE, NARROW_SQUARE)
 
@@ -72,7 +71,7 @@ def blocks_figure(blocks: Sequence[BlockRow], description: str) -> str:
             axes.annotate(
                 f"{share:.1f}", (share, row - 0.14), (5, 0), textcoords="offset points", va="center", fontsize=FONT_PX - 1, color=COLOURS["ink"]
             )
-        axes.set_yticks(rows, [_shortened(block.name) for block in blocks], parse_math=False)
+        axes.set_yticks(rows, [_shortened(block.block.name) for block in blocks], parse_math=False)
         axes.set(ylim=(len(blocks) - 0.4, -0.6), xlim=(0, 1.12 * max(time_share.max(), macs_share.max())))
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("Share of the network in %")
@@ -88,16 +87,16 @@ def accuracy_latency_figure(data: AccuracyLatency, description: str) -> str:
     def draw(axes: Axes, size: Size) -> None:
         if data.random:
             latencies_ms, accuracies = np.array(data.random).T
-            axes.scatter(latencies_ms, 100 * accuracies, **_dots("faint", size))
+            axes.scatter(latencies_ms, 100 * accuracies, **dots("faint", size))
         latencies_ms, accuracies = np.array(data.front).T
         axes.step(latencies_ms, 100 * accuracies, where="post", color=COLOURS["first"], linewidth=1.5)
-        axes.scatter(latencies_ms, 100 * accuracies, **{**_dots("first", size), "alpha": 1.0, "s": 12})
+        axes.scatter(latencies_ms, 100 * accuracies, **{**dots("first", size), "alpha": 1.0, "s": 12})
         if data.max_latency_ms is not None:
-            axes.axvline(data.max_latency_ms, color=COLOURS["second"], linestyle=(0, (5, 3)), linewidth=1.5)
+            axes.axvline(data.max_latency_ms, **dashes("second"))
         if data.chosen is not None:
-            _diamond(axes, data.chosen[0], 100 * data.chosen[1])
-        _labels(axes, "Latency in ms, predicted", "Accuracy in %, predicted")
-        _ticks(axes, size)
+            diamond(axes, data.chosen[0], 100 * data.chosen[1])
+        labels(axes, "Latency in ms, predicted", "Accuracy in %, predicted")
+        ticks(axes, size)
 
     return figure(draw, "accuracy-latency", "Accuracy against latency", description, WIDE, NARROW)
 
@@ -110,31 +109,10 @@ def history_figure(history: Sequence[SearchPoint], description: str) -> str:
         axes.step(evaluations, accuracies, where="post", color=COLOURS["first"], linewidth=1.75)
         axes.set_xlim(0, max(evaluations) * 1.02)
         axes.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
-        _labels(axes, "Networks scored", "Accuracy of the best so far in %, predicted")
-        _ticks(axes, size)
+        labels(axes, "Networks scored", "Accuracy of the best so far in %, predicted")
+        ticks(axes, size)
 
-    return figure(draw, "history", "Search history", description, Size(WIDE.width, 300), Size(NARROW.width, 260))
-
-
-def _dots(colour: str, size: Size) -> dict[str, Any]:
-    return {"s": 30 if size.width > NARROW.width else 20, "color": COLOURS[colour], "alpha": 0.7, "linewidths": 0, "zorder": 3}
-
-
-def _diamond(axes: Axes, x: float, y: float) -> None:
-    axes.scatter([x], [y], s=90, marker="D", color=COLOURS["second"], edgecolors=COLOURS["paper"], linewidths=1.5, zorder=5)
-
-
-def _labels(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, labelpad=6)
-    axes.set_title(y, loc="left", pad=10)  # above the axis instead of turned by its side: easier to read, and narrower
-
-
-def _ticks(axes: Axes, size: Size, *, same: bool = False) -> None:
-    count = 6 if size.width > NARROW.width else 4
-    axes.locator_params(nbins=count)
-    if same:
-        axes.set_yticks(axes.get_xticks())
-        axes.set(xlim=axes.get_xlim(), ylim=axes.get_xlim())
+    return figure(draw, "history", "Search history", description, WIDE_LOW, NARROW_LOW)
 
 
 def _shortened(name: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from predictors import metrics
+from predictors.quality import LatencyQuality
 from profiler.report import display
 from profiler.report.data import AccuracyLatency, AccuracyPredictorRow, BlockRow, HeldOut, MacsLatency, ReportData, SearchPoint
 
@@ -16,8 +17,12 @@ LABELS = {
     "additive": "table sum",
     "calibrated": "calibrated table sum",
     "flops_line": "FLOPs line",
+    "gaussian_process": "Gaussian process",
+    "gradient_boosting": "gradient boosting",
     "mlp": "MLP",
+    "physical": "physical model, no table",
     "ridge": "ridge regression",
+    "terms": "table sum and correcting terms",
     "xgboost": "XGBoost",
 }
 EQUAL_MACS = 0.05  # networks whose MACs differ by at most this count as equal in MACs
@@ -31,21 +36,6 @@ class Tile:
     value: str
     origin: str
     note: str = ""
-
-
-@dataclass(frozen=True)
-class PredictorRow:
-    """One latency predictor on held-out networks; all but the name are fractions of one, `spearman` a correlation."""
-
-    name: str
-    mape: float
-    bias: float
-    within_5: float
-    within_10: float
-    worst: float
-    spearman: float
-    chosen: bool
-    flops_line: bool
 
 
 def verdict(data: ReportData) -> tuple[str, str]:
@@ -121,62 +111,72 @@ def macs_latency_figures(data: MacsLatency) -> list[tuple[str, str]]:
     return found
 
 
-def predictor_rows(data: HeldOut) -> list[PredictorRow]:
-    """Return each predictor's errors on the held-out networks, the smallest MAPE first."""
-    measured = np.array(data.measured_ms)
-    rows = []
-    for name, values in data.predicted_ms.items():
-        predicted = np.array(values)
-        rows.append(
-            PredictorRow(
-                name=name,
-                mape=metrics.mape_percent(predicted, measured) / 100,
-                bias=metrics.bias_percent(predicted, measured) / 100,
-                within_5=metrics.within_share(predicted, measured, 5),
-                within_10=metrics.within_share(predicted, measured, 10),
-                worst=metrics.worst_percent(predicted, measured) / 100,
-                spearman=metrics.spearman(predicted, measured),
-                chosen=name == data.chosen,
-                flops_line=name == data.flops_line,
-            )
-        )
-    return sorted(rows, key=lambda row: row.mape)
+def ranked_predictors(data: HeldOut) -> list[tuple[str, LatencyQuality]]:
+    """Return the predictors' names and qualities, the smallest mean error first."""
+    return sorted(data.qualities.items(), key=lambda named: named[1].mape_percent)
 
 
-def held_out_sentence(data: HeldOut, rows: Sequence[PredictorRow]) -> str:
+def held_out_sentence(data: HeldOut) -> str:
     """Return how good the chosen predictor is, beside the FLOPs line and the limit of the measurement."""
-    chosen = next(row for row in rows if row.chosen)
+    chosen = data.qualities[data.chosen]
     text = (
-        f"On {display.count(len(data.measured_ms))} networks it was not fitted on, the predictor is {display.percent(chosen.mape)} off on average, "
-        f"and within 5{display.NARROW_SPACE}% for {display.percent(chosen.within_5, 0)} of them"
+        f"On {display.count(len(data.measured_ms))} networks it was not fitted on, the predictor is {_mape(chosen)} off on average, "
+        f"and within 5{display.NARROW_SPACE}% for {display.percent(chosen.within_5_share, 0)} of them"
     )
-    line = next((row for row in rows if row.flops_line), None)
-    if line is not None and not line.chosen:
-        text += f"; a line through MACs alone is {display.percent(line.mape)} off"
+    if data.flops_line not in (None, data.chosen):
+        text += f"; a line through MACs alone is {_mape(data.qualities[data.flops_line])} off"
     text += "."
-    if data.repeatability is not None:
-        text += f" Two halves of the same measurements differ by {display.percent(data.repeatability)}: the noise every predictor is judged against."
+    if data.ceiling is not None:
+        text += f" A perfect predictor would still be {display.percent(data.ceiling, 2)} off: so far the measurements differ from themselves."
+    if chosen.coverage_share is not None:
+        text += (
+            f" Its 90{display.NARROW_SPACE}% intervals hold {display.percent(chosen.coverage_share, 0)} of the measurements, "
+            f"and are {display.decimals(chosen.interval_width_percent, 1)}{display.NARROW_SPACE}% of the prediction wide."
+        )
     return text
 
 
-def held_out_figures(data: HeldOut, rows: Sequence[PredictorRow]) -> list[tuple[str, str]]:
+def held_out_figures(data: HeldOut) -> list[tuple[str, str]]:
     """Return label and value of what stands beside predicted against measured."""
-    found = [(f"Mean error (MAPE), {predictor_label(row.name)}", display.percent(row.mape, 2)) for row in rows if row.chosen]
-    found += [
-        (f"Mean error (MAPE), {predictor_label(row.name)}, MACs only", display.percent(row.mape, 2))
-        for row in rows
-        if row.flops_line and not row.chosen
+    found = [(f"Mean error (MAPE), {predictor_label(data.chosen)}", _mape(data.qualities[data.chosen]))]
+    if data.flops_line not in (None, data.chosen):
+        found.append((f"Mean error (MAPE), {predictor_label(data.flops_line)}, MACs only", _mape(data.qualities[data.flops_line])))
+    return [*found, ("Noise ceiling (MAPE of a perfect predictor)", display.percent(data.ceiling, 2) if data.ceiling is not None else "unknown")]
+
+
+def above_ceiling(quality: LatencyQuality, data: HeldOut) -> str:
+    """Return how many times the noise ceiling a predictor's mean error is."""
+    return f"{quality.mape_percent / 100 / data.ceiling:.1f}×" if data.ceiling else display.NOTHING
+
+
+def _mape(quality: LatencyQuality) -> str:
+    return display.percent(quality.mape_percent / 100, 2)
+
+
+def calibration_sentence(data: HeldOut) -> str:
+    """Return what calibrating on a few whole networks does to the sum of the blocks, in words."""
+    before, after = data.qualities[str(data.table_sum)], data.qualities[str(data.calibrated)]
+    return (
+        f"The bare sum of a network's blocks is {_mape(before)} off ({display.signed_percent(before.bias_percent / 100)} on average, with its sign); "
+        f"fitted to {display.count(after.calibration_count)} whole networks, {_mape(after)} ({display.signed_percent(after.bias_percent / 100)})."
+    )
+
+
+def calibration_figures(data: HeldOut) -> list[tuple[str, str]]:
+    """Return label and value of what stands beside the calibration: the line, and the mean error before and after."""
+    line = [] if data.line is None else [("Fitted line", f"{display.with_ms(data.line[0])} + {display.decimals(data.line[1])} × sum")]
+    return [
+        *line,
+        ("Mean error (MAPE) before", _mape(data.qualities[str(data.table_sum)])),
+        ("Mean error (MAPE) after", _mape(data.qualities[str(data.calibrated)])),
     ]
-    if data.repeatability is not None:
-        found.append(("Repeatability of the measurements", display.percent(data.repeatability, 2)))
-    return found
 
 
 def blocks_sentence(blocks: Sequence[BlockRow]) -> str:
     """Return which block's share of the time is farthest from its share of the MACs, in words."""
     timed = [block for block in blocks if block.latency_ms is not None]
     total_ms, total_macs = sum(block.latency_ms or 0.0 for block in timed), sum(block.macs for block in timed)
-    shares = [((block.latency_ms or 0.0) / total_ms, block.macs / max(total_macs, 1), block.name) for block in timed]
+    shares = [((block.latency_ms or 0.0) / total_ms, block.macs / max(total_macs, 1), block.block.name) for block in timed]
     time, macs, name = max(shares, key=lambda share: abs(share[0] - share[1]))
     text = f"Block {name} has {display.percent(macs)} of the MACs and takes {display.percent(time)} of the time, the widest gap of all."
     if len(timed) < len(blocks):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profiler.report import display, figures, findings
+from profiler.report import display, figures, findings, kinds, session, staircase, table_figures
 from profiler.report.data import ReportData
 from supernets.atomic_file import write_whole
 
@@ -14,11 +14,15 @@ from supernets.atomic_file import write_whole
 SECTIONS = {
     "subnet": ("The chosen subnet", "profiler search"),
     "macs-latency": ("MACs against latency", "profiler collect"),
+    "kinds": ("Where FLOPs mislead", "profiler collect"),
     "held-out": ("Predicted against measured", "profiler fit latency"),
+    "calibration": ("From blocks to networks", "profiler collect"),
     "blocks": ("Where the time goes", "profiler collect"),
+    "staircase": ("Latency over the resolution", "profiler collect"),
     "accuracy-latency": ("Accuracy against latency", "profiler search"),
     "accuracy-predictors": ("Accuracy predictors", "profiler fit accuracy"),
     "history": ("Search history", "profiler search"),
+    "session": ("How well the blocks are known", "profiler collect"),
     "checks": ("Trust checks", "profiler collect"),
 }
 
@@ -60,7 +64,7 @@ def report_html(data: ReportData) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(display=display, findings=findings)
+    environment.globals.update(display=display, findings=findings, kinds=kinds, session=session, staircase=staircase)
     return environment.get_template("page.html").render(_context(data))
 
 
@@ -75,15 +79,17 @@ def _context(data: ReportData) -> dict[str, Any]:
         "missing": [Missing(title, data.commands.get(name, command)) for name, (title, command) in SECTIONS.items() if name not in present],
         "titles": {name: title for name, (title, _) in SECTIONS.items()},
         "drawings": _drawings(data, present),
-        "predictor_rows": findings.predictor_rows(data.held_out) if data.held_out else [],
+        "kind_curves": [(f"curve-{colour}", curve.value) for colour, curve in table_figures.shown_curves(data.kinds)] if data.kinds else [],
     }
 
 
 def _present(data: ReportData) -> set[str]:
     timed = data.subnet is not None and any(block.latency_ms for block in data.subnet.blocks)
     found = {
-        "subnet": data.subnet, "macs-latency": data.macs_latency, "held-out": data.held_out, "blocks": timed,
-        "accuracy-latency": data.accuracy_latency, "accuracy-predictors": data.accuracy_predictors, "history": data.history, "checks": data.checks,
+        "subnet": data.subnet, "macs-latency": data.macs_latency, "kinds": data.kinds, "held-out": data.held_out,
+        "calibration": data.held_out is not None and data.held_out.table_sum and data.held_out.calibrated, "blocks": timed,
+        "staircase": data.staircase, "accuracy-latency": data.accuracy_latency, "accuracy-predictors": data.accuracy_predictors,
+        "history": data.history, "session": data.session, "checks": data.checks,
     }  # fmt: skip
     return {name for name, value in found.items() if value}
 
@@ -92,6 +98,11 @@ def _drawings(data: ReportData, present: set[str]) -> dict[str, Any]:
     """Return section -> its figure as markup; the figures' own texts are escaped already."""
     from markupsafe import Markup
 
+    found = {**_network_drawings(data, present), **_table_drawings(data, present)}
+    return {name: Markup(text) for name, text in found.items()}
+
+
+def _network_drawings(data: ReportData, present: set[str]) -> dict[str, str]:
     subnet, origin = data.subnet, data.device_origin
     found: dict[str, str] = {}
     if data.macs_latency is not None:
@@ -99,8 +110,7 @@ def _drawings(data: ReportData, present: set[str]) -> dict[str, Any]:
         description = findings.macs_latency_sentence(data.macs_latency, origin)
         found["macs-latency"] = figures.macs_latency_figure(data.macs_latency, chosen, origin, description)
     if data.held_out is not None:
-        description = findings.held_out_sentence(data.held_out, findings.predictor_rows(data.held_out))
-        found["held-out"] = figures.held_out_figure(data.held_out, origin, description)
+        found["held-out"] = figures.held_out_figure(data.held_out, origin, findings.held_out_sentence(data.held_out))
     if "blocks" in present and subnet is not None:
         timed = [block for block in subnet.blocks if block.latency_ms is not None]
         found["blocks"] = figures.blocks_figure(timed, findings.blocks_sentence(subnet.blocks))
@@ -109,4 +119,22 @@ def _drawings(data: ReportData, present: set[str]) -> dict[str, Any]:
         found["accuracy-latency"] = figures.accuracy_latency_figure(data.accuracy_latency, description)
     if data.history:
         found["history"] = figures.history_figure(data.history, findings.history_sentence(data.history))
-    return {name: Markup(text) for name, text in found.items()}
+    return found
+
+
+def _table_drawings(data: ReportData, present: set[str]) -> dict[str, str]:
+    origin, held_out = data.device_origin, data.held_out
+    found: dict[str, str] = {}
+    if data.kinds is not None:
+        found["kinds"] = table_figures.kinds_figure(data.kinds, origin, kinds.sentence(data.kinds, origin))
+    if "calibration" in present and held_out is not None:
+        before, after = (held_out.predicted_ms[str(name)] for name in (held_out.table_sum, held_out.calibrated))
+        description = findings.calibration_sentence(held_out)
+        found["calibration"] = table_figures.calibration_figure(held_out.measured_ms, before, after, origin, description)
+    if data.staircase is not None:
+        found["staircase"] = table_figures.staircase_figure(data.staircase, staircase.sentence(data.staircase))
+    if data.session is not None and data.session.intervals:
+        found["intervals"] = table_figures.intervals_figure(data.session.intervals, session.sentence(data.session))
+    if data.session is not None and data.session.anchor:
+        found["anchor"] = table_figures.anchor_figure(data.session.anchor, session.anchor_sentence(data.session))
+    return found
