@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from supernets import spaces
+from supernets import spaces, strict_json
 from supernets.atomic_file import write_whole
 from supernets.space import Choice, SearchSpace
 
@@ -26,6 +26,12 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 FORMAT_VERSION = 1
 DESCRIPTION_FILE = "predictor.json"
 ARRAYS_FILE = "arrays.npz"
+
+
+# What each field of the description is in JSON.
+KINDS: Mapping[str, tuple[type, ...]] = {
+    "name": (str,), "space": (dict,), "settings": (dict,), "quality": (dict, type(None)), "condition": (dict, type(None)), "files": (dict,),
+}  # fmt: skip
 
 
 class PredictorFileError(ValueError):
@@ -74,7 +80,7 @@ def read(folder: str | Path, family: str) -> Description:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no predictor: there is no {DESCRIPTION_FILE} in it; save one there first")
     try:
-        values = json.loads(path.read_bytes())
+        values = strict_json.parse(path.read_bytes())
     except ValueError as error:
         raise PredictorFileError(f"{path} is not JSON: {error}; save the predictor again") from None
     if not isinstance(values, dict) or set(values) != {f.name for f in fields(Description)}:
@@ -85,6 +91,9 @@ def read(folder: str | Path, family: str) -> Description:
     if values["family"] != family:
         found = values["family"]
         raise PredictorFileError(f"{folder} holds a predictor of {found}, not of {family}; load it with predictors.{found}.load")
+    for name, kinds in KINDS.items():
+        if not isinstance(values[name], kinds):
+            raise PredictorFileError(f"{path} is damaged: its {name!r} is a {type(values[name]).__name__}; save the predictor again")
     return Description(**values)
 
 
@@ -147,6 +156,13 @@ def _choice_from_dict(saved: Mapping[str, Any]) -> Choice:
         raise PredictorFileError(f"a choice in {DESCRIPTION_FILE} is damaged ({error}); save the predictor again") from None
 
 
+def _space_of(name: str) -> SearchSpace:
+    try:
+        return spaces.space(name)
+    except ValueError as error:
+        raise PredictorFileError(f"the space in {DESCRIPTION_FILE} is damaged ({error}); save the predictor again") from None
+
+
 def restored_space(saved: Mapping[str, Any], given: SearchSpace | None = None) -> SearchSpace:
     """Return the space a predictor was fitted for, restricted as it was: found by its name, or made from the one given.
 
@@ -154,11 +170,11 @@ def restored_space(saved: Mapping[str, Any], given: SearchSpace | None = None) -
         PredictorFileError: the space given has another name, or a choice of the space is not what it was.
         UnknownSpaceError: no space was given, and none has that name.
     """
-    if not isinstance(saved, Mapping) or set(saved) != {"name", "choices"} or not isinstance(saved["choices"], list):
+    if set(saved) != {"name", "choices"} or not isinstance(saved["choices"], list) or not isinstance(saved["name"], str):
         raise PredictorFileError(f"the space in {DESCRIPTION_FILE} is damaged; save the predictor again")
     if given is not None and given.name != saved["name"]:
         raise PredictorFileError(f"the predictor was fitted for space {saved['name']!r} but space {given.name!r} was given; use its own space")
-    space = spaces.space(saved["name"]) if given is None else given
+    space = _space_of(saved["name"]) if given is None else given
     choices = tuple(_choice_from_dict(choice) for choice in saved["choices"])
     if len(space.choices) != len(choices):
         raise PredictorFileError(

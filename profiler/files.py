@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from supernets import strict_json
 from supernets.atomic_file import write_whole
 
 
@@ -24,8 +25,8 @@ def read_json(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; expected a JSON file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        return strict_json.parse(path.read_bytes())
+    except ValueError as error:
         raise FileKindError(f"{path} is not a JSON file ({error}); expected one written by profiler") from None
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from luts.condition import Condition
 from luts.store import MeasurementStore
 from luts.table import LatencyTable
 from profiler.cli.main import run
@@ -22,6 +23,7 @@ from supernets.space import Architecture
 from supernets.spaces import space as search_space
 
 TINY = "ofa-mobilenetv3-tiny"
+CONDITION = Condition("local", "onnxruntime", "1.0", "CPUExecutionProvider", 1, (0,), 1, "float32", "a processor")
 COLLECT = ["collect", "--device", "simulated", "--space", TINY, "--resolutions", "20", "--preset", "quick"]
 
 
@@ -286,7 +288,7 @@ def test_a_subnet_record_survives_its_file(tmp_path: Path) -> None:
 
     record = record_of(search_space(TINY).smallest(), max_latency_ms=1.5, predicted_accuracy=0.7).changed(
         models=(ExportedModel("onnx", "subnet.onnx", "0" * 64, 5, 8, 1e-7, 1.0),),
-        verifications=(Verification("onnx", {"device": "local"}, 1.0, 1.1, 0.01, 1.5, 20, 200),),
+        verifications=(Verification("onnx", CONDITION.to_dict(), 1.0, 1.1, 0.01, 1.5, 20, 200),),
     )
     write_subnet(tmp_path / "subnet.json", record)
     read = read_subnet(tmp_path / "subnet.json")

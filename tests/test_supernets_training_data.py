@@ -1,6 +1,7 @@
 # ruff: noqa: E402  (torch may be missing: the imports below it need it)
 import gzip
 import hashlib
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -258,3 +259,61 @@ def test_missing_fashion_mnist_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(fashion_mnist, "FOLDER", tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="dataset-fashion-mnist"):
         open_images("fashion-mnist")
+
+
+def small_npz(path):
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{part}_{kind}": rng.integers(256, size=(6, 4, 4, 1), dtype=np.uint8) if kind == "images" else np.arange(6) % 3
+        for part in ("train", "validation", "test") for kind in ("images", "labels")
+    }  # fmt: skip
+    write_npz(path, arrays, ("a", "b", "c"))
+    return arrays
+
+
+def test_npz_files_with_damaged_bytes_are_refused_by_name_or_read(tmp_path):
+    path = tmp_path / "images.npz"
+    small_npz(path)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for trial in range(200):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(content))] = rng.integers(256)
+        path.write_bytes(damaged if trial % 4 else damaged[: rng.integers(len(content))])
+        try:
+            data = open_images(str(path))
+        except ValueError as error:
+            assert str(path) in str(error)
+        else:
+            assert data.classes == 3
+
+
+@pytest.mark.parametrize("change", [
+    {"train_labels": np.array(["a"] * 6)}, {"train_labels": np.linspace(0, 1, 6)}, {"test_labels": np.zeros((6, 1), int)},
+    {"train_images": np.zeros((6, 4, 4), np.uint8)}, {"test_images": np.float32(0)}, {"class_names": np.array("abc")},
+    {"train_images": np.array([print] * 6, dtype=object)}, {"train_labels": np.array([0, 1, 2, 0, 1, 10**12]), "class_names": None},
+    {"train_labels": np.array([0, 1, 2, 0, 1, -(10**12)])},
+])  # fmt: skip
+def test_npz_arrays_of_the_wrong_kind_are_refused_by_the_files_name(tmp_path, change):
+    path = tmp_path / "images.npz"
+    arrays = {**small_npz(path), "class_names": np.array(["a", "b", "c"]), **change}
+    np.savez(path, **{key: array for key, array in arrays.items() if array is not None})
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        open_images(str(path))
+
+
+@pytest.mark.parametrize("content", [b"\x00\x00\x08\xff\x00", b"\x00\x00\x08\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"])
+def test_idx_headers_that_promise_what_is_not_there_are_refused(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / "file"))):
+        read_idx(tmp_path / "file")
+
+
+def test_damaged_gzip_data_is_refused_by_the_files_name(tmp_path):
+    path = tmp_path / "file.gz"
+    content = gzip.compress(idx_bytes(np.arange(200, dtype=np.uint8)))
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        try:
+            assert read_idx(path).tolist() == list(range(200))
+        except ValueError as error:
+            assert str(path) in str(error)

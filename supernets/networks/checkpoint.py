@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernets import spaces
+from supernets import spaces, strict_json
 from supernets.atomic_file import write_whole
 from supernets.networks.supernet import Supernet
 from supernets.space import SearchSpace
@@ -138,14 +138,14 @@ def _open(path: str | Path, kind: str, read: Any) -> tuple[Any, dict[str, Any]]:
         raise FileNotFoundError(f"file {str(path)!r} was not found; expected a file of kind {kind!r}")
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(HEADER_KEY, "{}"))
+            metadata = strict_json.parse((file.metadata() or {}).get(HEADER_KEY, "{}").encode())
             found = metadata.get("kind") if isinstance(metadata, dict) else None
             if found != kind:
                 raise CheckpointError(f"file {str(path)!r} is of kind {found!r}; expected {kind!r}")
             return read(file), metadata
     except CheckpointError:
         raise
-    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"file {str(path)!r} cannot be read ({error}); expected safetensors of kind {kind!r}") from error
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from supernets.spaces import MOST_CLASSES
 from supernets.training import fashion_mnist
 from supernets.training.data_files import IDX_FILES, Arrays, read_idx_folder, read_image_folder, read_npz, write_npz
 from supernets.training.images import Pixels
@@ -108,7 +109,10 @@ def open_images(
     """
     arrays, class_names = _read(spec, side, channels, cache)
     if not class_names:
-        class_names = tuple(str(label) for label in range(int(arrays["train_labels"].max()) + 1 if len(arrays["train_labels"]) else 0))
+        classes = int(arrays["train_labels"].max(initial=-1)) + 1
+        if classes > MOST_CLASSES:
+            raise ValueError(f"train labels of {spec!r} run up to {classes - 1}; expected {MOST_CLASSES} classes at most")
+        class_names = tuple(map(str, range(classes)))
     if "validation_images" not in arrays:
         _hold_out(spec, arrays, validation_images, seed)
     return ImageData(spec, class_names, **arrays)

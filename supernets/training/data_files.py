@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import math
-import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +23,13 @@ IDX_FILES = {
     "test_images": "t10k-images-idx3-ubyte", "test_labels": "t10k-labels-idx1-ubyte",
 }  # fmt: skip
 
+# Arrays of an npz file by the last word of their names: dimensions, kinds of numpy types, and both in words.
+EXPECTED = {
+    "images": (4, "u", "uint8 (n, side, side, channels)"),
+    "labels": (1, "iu", "whole numbers (n,)"),
+    "names": (1, "US", "texts (n_classes,)"),
+}
+
 
 def read_idx(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return the array of an idx file of bytes, compressed by gzip or not.
@@ -35,11 +42,13 @@ def read_idx(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
         raise FileNotFoundError(f"file {str(path)!r} was not found; expected an idx file")
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"file {str(path)!r} cannot be unpacked ({error}); expected gzip data, so fetch it again") from error
     if len(data) < 4 or data[:3] != b"\x00\x00\x08":
         raise ValueError(f"file {str(path)!r} begins with {data[:4].hex() or 'nothing'}; expected an idx file of bytes, which begins with 000008")
     header = 4 + 4 * data[3]
+    if len(data) < header:
+        raise ValueError(f"file {str(path)!r} ends inside its header, after {len(data)} bytes; fetch it again")
     shape = tuple(np.frombuffer(data[4:header], dtype=">u4").tolist())
     if len(data) - header != math.prod(shape):
         raise ValueError(f"file {str(path)!r} holds {len(data) - header} bytes; its header says {math.prod(shape)}, so fetch it again")
@@ -60,21 +69,26 @@ def read_npz(path: Path) -> tuple[Arrays, tuple[str, ...]]:
     """Return the arrays and the class names (empty if it has none) of an npz file; nothing in it is executed.
 
     Raises:
-        ValueError: no npz file, arrays missing or unknown, or objects inside.
+        FileNotFoundError: there is no such file.
+        ValueError: no npz file, arrays missing, unknown or of the wrong kind, or objects inside.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"file {str(path)!r} was not found; expected an npz file")
     needed, optional = list(IDX_FILES), ["validation_images", "validation_labels", "class_names"]
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays: Arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds for a damaged file
         raise ValueError(f"file {str(path)!r} cannot be read as npz ({error}); expected plain arrays {', '.join(needed)}") from error
     missing, strange = [key for key in needed if key not in arrays], [key for key in arrays if key not in needed + optional]
     if missing or strange:
         raise ValueError(f"file {str(path)!r} holds the arrays {', '.join(arrays)}; expected {', '.join(needed)}, and may have {', '.join(optional)}")
+    for key, array in arrays.items():
+        dimensions, kinds, words = EXPECTED[key.rpartition("_")[2]]
+        if array.ndim != dimensions or array.dtype.kind not in kinds:
+            raise ValueError(f"array {key!r} of file {str(path)!r} is {array.dtype} of shape {array.shape}; expected {words}")
     names = tuple(str(name) for name in arrays.pop("class_names", np.array([], dtype="U1")))
-    for key in [key for key in arrays if key.endswith("labels")]:
-        arrays[key] = arrays[key].astype(np.int64)
-    return arrays, names
+    return {key: array.astype(np.int64) if key.endswith("labels") else array for key, array in arrays.items()}, names
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], class_names: tuple[str, ...] = ()) -> None:
