@@ -2,7 +2,7 @@
 
 A run lasts its true cost times a speed level (1 or `slow_factor`, exponential stays at each), times the drift at that
 moment, times a second mode (`bimodal_factor`, in half of the visits of a share of the models), times a jitter of about
-JITTER upwards, times an outlier's factor (1 + an exponential of mean 1, in a share of the runs). A timed call of several
+`jitter` upwards, times an outlier's factor (1 + an exponential of mean 1, in a share of the runs). A timed call of several
 runs adds `timer_overhead_ns` to their sum, and reads in steps of `timer_resolution_ns`.
 """
 
@@ -16,7 +16,6 @@ import numpy as np
 
 Nanoseconds: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-JITTER = 0.01
 THROTTLED_FACTOR = 1.5
 BIMODAL_VISITS = 0.5
 DRIFT_SHAPES = ("ramp", "wave")
@@ -28,6 +27,7 @@ class Disturbances:
     """The simulated device's settings; each can be given in devices.toml.
 
     throttled_share: of visits, that come back THROTTLED_FACTOR slower and marked.
+    jitter: deviation of the normal distribution whose upper half the jitter is.
     slow_factor, fast_dwell_ms, slow_dwell_ms: the second speed level, and the mean stay at each.
     drift, drift_shape, drift_period_s: up to 1 + drift slower: a ramp that ends after the period, or a wave of it; on the virtual clock.
     outlier_share: of runs, that an interruption makes about twice as long, some much longer.
@@ -39,6 +39,7 @@ class Disturbances:
     """
 
     throttled_share: float = 0.0
+    jitter: float = 0.01
     slow_factor: float = 1.28
     fast_dwell_ms: float = 80.0
     slow_dwell_ms: float = 100.0
@@ -66,7 +67,7 @@ class Disturbances:
             return 0.0, 1.0
         if name.endswith("_factor"):
             return 1.0, 100.0
-        return (0.0, 1e9) if name in ("drift", "timer_overhead_ns") else (1e-3, 1e9)
+        return (0.0, 1e9) if name in ("jitter", "drift", "timer_overhead_ns") else (1e-3, 1e9)
 
     def drift_factor(self, seconds: Nanoseconds) -> Nanoseconds:
         """Return how much slower than at its start the device is after these seconds of virtual time."""
@@ -78,7 +79,7 @@ class Disturbances:
         """Return how long these consecutive runs take that begin at this moment, shape (n_runs,)."""
         middle_ns = np.cumsum(ideal_ns) - ideal_ns / 2
         outlier = np.where(rng.random(len(ideal_ns)) < self.outlier_share, 1 + rng.exponential(size=len(ideal_ns)), 1.0)
-        jitter = np.exp(np.abs(rng.normal(0.0, JITTER, len(ideal_ns))))
+        jitter = np.exp(np.abs(rng.normal(0.0, self.jitter, len(ideal_ns))))
         return np.asarray(ideal_ns * self._levels(middle_ns, rng) * self.drift_factor(began_s + middle_ns / 1e9) * jitter * outlier)
 
     def call_ns(self, run_ns: Nanoseconds) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -1,14 +1,16 @@
 """The drift of a device during its measurements, seen by one block that every worker visits again and again: the anchor.
 
-A round's level is the low percentile of its anchor samples, relative to the lowest of all rounds. Samples of a round that
-drifted are divided by its level when figures are made of them; what is stored stays raw. A round much slower than that
-met another speed of the machine, not drift: the low percentile of `luts.estimates` looks past it, a division would not.
+A round's level is the low percentile of its anchor samples, relative to the lowest of all rounds. Where levels drifted by
+more than TOLERATED, each round's samples are divided by its level when figures are made of them; what is stored stays raw.
+A round much slower than that met another speed of the machine, not drift: the low percentile of `luts.estimates` looks
+past it, a division would not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 Samples = np.ndarray[Any, Any]
 
-TOLERATED = 1.02  # levels up to here are left alone: the anchor itself is known no better
+TOLERATED = 0.02  # below, nothing is corrected: the anchor itself is known no better
 ANOTHER_SPEED = 1.15
 FEWEST_VISITS = 5  # of the anchor in a round, for its level to say anything
 
@@ -52,15 +54,15 @@ class Drift:
         """How much slower than the fastest round the slowest was, as a share: 0.03 is 3 %."""
         return max(self.levels.values(), default=1.0) - 1
 
-    @property
+    @cached_property
     def corrected(self) -> dict[int, float]:
         """Round → what its samples are divided by; rounds that are not corrected are left out."""
-        return {number: level for number, level in self.levels.items() if TOLERATED < level <= ANOTHER_SPEED}
+        drifted = {number: level for number, level in self.levels.items() if level <= ANOTHER_SPEED}
+        return {number: level for number, level in drifted.items() if level > 1} if max(drifted.values(), default=1.0) > 1 + TOLERATED else {}
 
     def factor(self, worker: str) -> float:
         """Return what samples of this worker process are divided by."""
-        level = self.levels.get(self.rounds.get(worker, -1), 1.0)
-        return level if TOLERATED < level <= ANOTHER_SPEED else 1.0
+        return self.corrected.get(self.rounds.get(worker, -1), 1.0)
 
     def undrifted(self, samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Iterator[tuple[Subject, VisitRecord, Samples]]:
         """Yield a store's samples, corrected."""

@@ -100,7 +100,7 @@ def _passed(facts: Facts, warned: set[tuple[Caution | None, Any]]) -> Iterator[T
 
 def _drift(facts: Facts) -> Iterator[Numbers]:
     drift = facts.evidence.drift()
-    if drift.largest > TOLERATED - 1:
+    if drift.largest > TOLERATED:
         yield {"drift": drift.largest, "corrected": len(drift.corrected), "rounds": len(drift.levels)}
 
 

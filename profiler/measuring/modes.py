@@ -39,19 +39,26 @@ def modes_of(runs_ns: Runs, device_ratio: float = 1.0) -> Modes:
     if device_ratio > 1.0:
         slow = np.log(device_ratio)
         logs = np.sort(np.where(np.abs(logs - slow) < SAME_SPEED, logs - slow, logs))
-    if len(logs) < FEWEST_SAMPLES:
-        return Modes(fast_ns, fast_ns, 0.0)
-    count = np.arange(1, len(logs))
-    low_means = np.cumsum(logs)[:-1] / count
-    high_means = (logs.sum() - np.cumsum(logs)[:-1]) / (len(logs) - count)
-    split = int(np.argmax(count * (len(logs) - count) * (high_means - low_means) ** 2)) + 1  # where the variance between is largest
-    low, high = logs[:split], logs[split:]
-    share = len(high) / len(logs)
-    apart = float(np.median(high) - np.median(low))
-    if apart <= np.log1p(MODES_APART) or apart < SEPARATION * (_sigma(low) + _sigma(high)) or not FEWEST_SHARE <= share <= 1 - FEWEST_SHARE:
+    split = _split(logs)
+    if split is None:
         middle_ns = fast_ns * float(np.exp(np.median(logs)))
         return Modes(middle_ns, middle_ns, 0.0)
-    return Modes(fast_ns * float(np.exp(np.median(low))), fast_ns * float(np.exp(np.median(high))), share)
+    while (lower := _split(logs[:split])) is not None:
+        split = lower
+    return Modes(fast_ns * float(np.exp(np.median(logs[:split]))), fast_ns * float(np.exp(np.median(logs[split:]))), 1 - split / len(logs))
+
+
+def _split(ascending: Runs) -> int | None:
+    """Return how many values belong to the lower of two clusters, where the variance between them is largest; None where there is only one."""
+    if len(ascending) < FEWEST_SAMPLES:
+        return None
+    sums, count = np.cumsum(ascending)[:-1], np.arange(1, len(ascending))
+    low_means, high_means = sums / count, (ascending.sum() - sums) / (len(ascending) - count)
+    split = int(np.argmax(count * (len(ascending) - count) * (high_means - low_means) ** 2)) + 1
+    low, high = ascending[:split], ascending[split:]
+    apart = float(np.median(high) - np.median(low))
+    lone = not FEWEST_SHARE <= split / len(ascending) <= 1 - FEWEST_SHARE
+    return None if lone or apart <= np.log1p(MODES_APART) or apart < SEPARATION * (_sigma(low) + _sigma(high)) else split
 
 
 def _sigma(values: Runs) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from luts.drift import FEWEST_VISITS
 from profiler.measuring.settings import ProtocolSettings
 from supernets.blocks import BlockSpec
 from supernets.counts import block_macs
@@ -146,10 +147,10 @@ class MeasurementPlan:
 
     def _with_anchor(self, number: int, worker: int, visits: list[PlannedVisit]) -> Iterable[PlannedVisit]:
         """Yield the visits with one of the anchor before each few of them, and one after the last."""
-        every = self.settings.anchor_every
-        if self.anchor is None or not every or not visits:
+        if self.anchor is None or not self.settings.anchor_every or not visits:
             yield from visits
             return
+        every = max(1, min(self.settings.anchor_every, len(visits) // (FEWEST_VISITS - 1)))  # few visits must show the drift too
         s = self.settings
         starts = range(0, len(visits), every)
         alike = Repeated(ANCHOR, (self.anchor,), worker, len(starts) + 1, s.alone_runs, s.alone_warmup, s.min_call_ns)

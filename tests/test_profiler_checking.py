@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from device_agents.simulated import SimulatedAgent
+from profiler.checking import FEWEST_WORKERS, check_repeatability
+from profiler.cli.duration import parse_duration_s
+from profiler.cli.main import run
+
+pytest.importorskip("onnx")
+
+
+def test_a_device_of_two_speeds_shows_them_and_needs_more_visits_for_one_percent_than_for_two():
+    found = check_repeatability(SimulatedAgent(), minutes=0.2)
+    assert found.seconds >= 12 and found.workers >= FEWEST_WORKERS
+    assert found.visits == found.workers * 30 * 5
+    assert 0.4 < found.slow_share < 0.7  # 80 ms fast, 100 ms slow
+    assert found.slow_dwell_s > 0 and found.fast_dwell_s > 0
+    assert found.apart_median < 0.01
+    assert 3 < found.visits_for_2_percent <= found.visits_for_1_percent <= 30
+
+
+def test_a_steady_device_needs_few_visits_and_never_changes_its_speed():
+    found = check_repeatability(SimulatedAgent(slow_factor=1.0), minutes=0.0)
+    assert found.workers == FEWEST_WORKERS
+    assert (found.slow_share, found.slow_dwell_s, found.fast_dwell_s) == (0.0, None, None)
+    assert found.visits_for_1_percent == 3
+
+
+def test_the_command_shows_what_the_device_is_and_how_it_repeats_itself(capsys):
+    assert run(["devices", "--check", "simulated", "--minutes", "0.05", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["device"] == "simulated" and shown["extra"]["preflight"]["timer_floor_ns"] == 1
+    assert shown["repeatability"]["visits"] > 0
+    assert run(["devices", "--check", "simulated", "--minutes", "0.05"]) == 0
+    assert "time in the slow state" in (text := capsys.readouterr().out) and "visits for 1 %" in text
+    assert run(["devices", "--check", "simulated", "--minutes", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["repeatability"] is None
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("1.5 m", 90)])
+def test_durations_are_understood(text, seconds):
+    assert parse_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "0s", "-1m", "1d", "1m30s"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError, match="duration '.*' is not understood; expected a number above 0 and s, m or h"):
+        parse_duration_s(text)
