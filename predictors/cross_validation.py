@@ -29,7 +29,7 @@ class CrossValidation:
     @property
     def networks(self) -> int:
         """How many networks there were."""
-        return self.log_ratios.shape[1]
+        return int(self.log_ratios.shape[1])
 
     @property
     def method(self) -> str:
@@ -48,7 +48,7 @@ class CrossValidation:
 
     def mape_half_width_percent(self, confidence: float = 0.95) -> float:
         """Return how far the mean error may be from that of further networks: half of its confidence interval."""
-        return student_t(confidence, self.networks - 1) * float(self.errors_percent.std(ddof=1)) / self.networks**0.5
+        return student_t(confidence, self.networks - 1) * float(self.errors_percent.std(ddof=1)) / float(np.sqrt(self.networks))
 
     def interval(self, predicted_ms: Numbers, coverage: float) -> tuple[Numbers, Numbers]:
         """Return the limits between which this share of measurements of further networks lies.

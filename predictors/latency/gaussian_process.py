@@ -57,7 +57,7 @@ def fit_process(columns: Numbers, values: Numbers) -> Process:
 
 
 def _squared_distances(a: Numbers, b: Numbers) -> Numbers:
-    return np.asarray(((a[:, None] - b[None]) ** 2).sum(axis=-1))
+    return np.asarray((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T)
 
 
 def _kernel(squared_distances: Numbers, length: float) -> Numbers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class MeasuredNetworks:
 
     def __len__(self) -> int:
         return len(self.population)
+
+    def __getitem__(self, rows: Any) -> MeasuredNetworks:
+        return MeasuredNetworks(self.population[rows], self.latencies_ms[rows], self.halves_ms[rows])
 
 
 def measured_networks(space: SearchSpace, table: LatencyTable, role: str) -> MeasuredNetworks:
@@ -81,8 +84,7 @@ def judge_left_out(predictor: LatencyPredictor, fitted_on: MeasuredNetworks) -> 
 def fit_and_judge(space: SearchSpace, table: LatencyTable, names: Iterable[str] = NAMES) -> dict[str, LatencyPredictor]:
     """Return name → predictor fitted on the table's calibration networks, its `quality` told by the held-out ones; see also `choose`.
 
-    Without held-out networks the qualities stay None: a predictor is never judged on what it was fitted to. Predictors
-    whose package is not installed are left out.
+    Without held-out networks the qualities stay None: a predictor is never judged on what it was fitted to.
 
     Raises:
         MissingBlockError: the table lacks blocks that the space allows.
@@ -94,11 +96,22 @@ def fit_and_judge(space: SearchSpace, table: LatencyTable, names: Iterable[str] 
             f"the table holds no calibration network of space {space.name!r}; measure some with: "
             f"profiler collect --space {space.name} --device {table.condition.device} --out FILE"
         )
+    predictors = fit_all(space, table, calibration, names)
+    for predictor in predictors.values():
+        judge(predictor, held_out)
+    return predictors
+
+
+def fit_all(space: SearchSpace, table: LatencyTable, networks: MeasuredNetworks, names: Iterable[str] = NAMES) -> dict[str, LatencyPredictor]:
+    """Return name → predictor fitted on these networks; predictors whose package is not installed are left out.
+
+    Raises:
+        MissingBlockError: the table lacks blocks that the space allows.
+    """
     predictors = {}
     for name in names:
         with contextlib.suppress(ImportError):
-            predictors[name] = latency.create(name, space, table).fit(calibration.population, calibration.latencies_ms)
-            judge(predictors[name], held_out)
+            predictors[name] = latency.create(name, space, table).fit(networks.population, networks.latencies_ms)
     return predictors
 
 

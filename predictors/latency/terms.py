@@ -69,13 +69,13 @@ class Terms(CalibratedAdditive):
         line = self.line  # says where nothing was fitted
         weights = np.zeros(1 + len(TERMS)) if self._correction is None else self._correction.copy()
         weights[:2] += line.intercept_ms, line.slope
-        return weights[0] + self._terms.weighted(population, weights[1:])
+        return np.asarray(weights[0] + self._terms.weighted(population, weights[1:]))
 
     def _log_shares(self, population: Population) -> Numbers:
         """Return ln of the table sum and of each known term's share of it, (n_architectures, n_columns): what is left over may depend on."""
         terms = self._terms(population)
         known = [1, 2, 3] if self.alone_ms else [2, 3]
-        return np.log(np.concatenate([terms[:, :1], terms[:, known] / terms[:, :1]], axis=1))
+        return np.asarray(np.log(np.concatenate([terms[:, :1], terms[:, known] / terms[:, :1]], axis=1)))
 
     def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         alone_ms = np.array([self.alone_ms[key] for key in self.entries] if self.alone_ms else [], dtype=np.float64)
