@@ -17,6 +17,8 @@ import pytest
 from luts.condition import Condition
 from luts.store import MeasurementStore
 from luts.table import LatencyTable
+from predictors.latency import LATENCY_PREDICTORS
+from predictors.latency import load as load_latency
 from profiler.cli.main import run
 from profiler.shipped import shipped_weights
 from supernets.space import Architecture
@@ -82,7 +84,11 @@ def test_a_search_keeps_its_budget_and_writes_a_subnet_that_other_commands_read(
     predicted = json.loads(capsys.readouterr().out)
     assert predicted["macs"] == record["macs"]
     assert predicted["accuracy"] == pytest.approx(record["predicted_accuracy"])
-    assert predicted["latencies_ms"].keys() == {"sum of the table", "flops_line", "calibrated"}
+    chosen, *others = predicted["latencies_ms"].keys() - {"sum of the table", "flops_line"}
+    assert not others and chosen in LATENCY_PREDICTORS
+    lower_ms, upper_ms = predicted["intervals_ms"][chosen]
+    assert lower_ms < predicted["latencies_ms"][chosen] < upper_ms
+    assert record["predicted_latency_ms"] == pytest.approx(predicted["latencies_ms"][chosen])
 
 
 def test_a_search_that_measures_its_finalists_returns_one_that_keeps_the_budget_on_the_device(table: Path, ridge: Path, tmp_path: Path) -> None:
@@ -118,6 +124,41 @@ def test_latency_predictors_are_shown_beside_the_flops_line(table: Path, tmp_pat
     qualities = json.loads(capsys.readouterr().out)
     assert qualities["calibrated"]["mape_percent"] < qualities["additive"]["mape_percent"]
     assert qualities["flops_line"]["held_out_count"] == qualities["calibrated"]["held_out_count"] > 0
+    assert qualities["terms"]["judged_on"] == "held-out networks" and qualities["terms"]["interval_width_percent"] > 0
+
+
+def test_ten_networks_make_a_predictor_without_a_table_that_other_commands_take(
+    ridge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latency, subnet = tmp_path / "latency", tmp_path / "subnet.json"
+    fit = ["fit", "latency", "--networks", "10", "--space", TINY, "--device", "simulated", "--out", str(latency), "--json"]
+    assert run(fit) == 0
+    qualities = json.loads(capsys.readouterr().out)
+    assert qualities["physical"]["judged_on"] == "leave-one-out" and qualities["physical"]["calibration_count"] == 10
+    assert qualities["physical"]["mape_percent"] < min(5, qualities["flops_line"]["mape_percent"])
+    measured = (latency / "networks.lut").read_bytes()
+    assert run(fit) == 0 and json.loads(capsys.readouterr().out) == qualities
+    assert (latency / "networks.lut").read_bytes() == measured
+    predictor = load_latency(latency)
+    assert predictor.name == "physical" and predictor.condition.device == "simulated"
+    budget_ms = str(np.median(predictor.predict(predictor.space.sample_population(100, np.random.default_rng(0)))))
+    options = ["--max-latency-ms", budget_ms, "--generations", "5", "--population", "20", "--device", "simulated", "--finalists", "2"]
+    assert run(["search", "--latency", str(latency), "--accuracy", str(ridge), *options, "--out", str(subnet)]) == 0
+    capsys.readouterr()
+    assert run(["predict", "--subnet", str(subnet), "--latency", str(latency), "--json"]) == 0
+    predicted = json.loads(capsys.readouterr().out)
+    assert predicted["latencies_ms"].keys() == predicted["intervals_ms"].keys() == {"physical"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "one of the two"), (["--table", "a.lut", "--networks", "10"], "one of the two"), (["--networks", "10"], "name one with --space"),
+    ],
+)  # fmt: skip
+def test_a_latency_predictor_is_fitted_to_a_table_or_to_networks(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["fit", "latency", "--out", "latency", *arguments]) == 2
+    assert expected in said(capsys)
 
 
 def test_a_report_of_a_table_is_one_page(table: Path, tmp_path: Path) -> None:
