@@ -99,14 +99,20 @@ class SqliteFile(Database):
 
     def _open_reading(self) -> sqlite3.Connection:
         """Return a connection that leaves file and folder as they are, be they writable or not."""
-        log, index = _beside(self.path, "-wal"), _beside(self.path, "-shm")
+        log, index, journal = (_beside(self.path, suffix) for suffix in ("-wal", "-shm", "-journal"))
+        if journal.exists():  # a writer died while it made the file self-contained, or began to log ahead
+            return self._open_copy(journal)
         if not log.exists():  # nobody has the file open, or it is not written through a log
             return self._open("mode=ro&immutable=1" if _header(self.path)[18:20] == _WAL_FORMAT else "mode=ro")
         if index.exists():
             return self._open("mode=ro")
         # Left by a writer that died, or copied together: reading the log needs an index beside it, so read from a copy.
+        return self._open_copy(log)
+
+    def _open_copy(self, beside: Path) -> sqlite3.Connection:
+        """Return the file as a writer would find it, after what lies beside it was played in or back."""
         with tempfile.TemporaryDirectory(prefix="measurements-") as folder:
-            copies = [Path(shutil.copyfile(source, Path(folder, source.name))) for source in (self.path, log)]
+            copies = [Path(shutil.copyfile(source, Path(folder, source.name))) for source in (self.path, beside)]
             return _in_memory(self._open("mode=rw", copies[0]))
 
     def reading(self) -> AbstractContextManager[Connection]:
@@ -248,6 +254,8 @@ def _one_sentence(name: str) -> Iterator[None]:
         yield
     except IntegrityError:
         raise  # the caller knows what it contradicts
+    except UnicodeDecodeError as error:  # SQLite's own sentence quotes bytes of a damaged file
+        raise damaged(name, error.reason) from error
     except (DBAPIError, sqlite3.Error) as error:
         reason = str(error.orig if isinstance(error, DBAPIError) else error)
         if "disk is full" in reason:

@@ -237,3 +237,25 @@ def test_a_url_of_sqlite_is_a_path_and_other_urls_are_refused(path):
     for url in ("mysql://lab/measurements", "sqlite:///", "http://example.org/cpu.lut"):
         with pytest.raises(StoreError, match="is not a place for measurements"):
             MeasurementStore(url)
+
+
+def test_a_file_whose_writer_was_killed_before_it_was_self_contained_is_read_without_a_trace(tmp_path):
+    whole, killed = tmp_path / "whole.lut", tmp_path / "cpu.lut"
+    with MeasurementStore(whole) as store:
+        store.add_subject("a", "block", {})
+    shutil.copy(whole, killed)
+    with contextlib.closing(sqlite3.connect(killed, isolation_level=None)) as raw:
+        raw.execute("PRAGMA journal_mode = DELETE")
+        raw.execute("PRAGMA cache_size = 1")
+        raw.execute("BEGIN")
+        raw.executemany("INSERT INTO facts VALUES (?, ?)", [(f"fact {i}", "x" * 3000) for i in range(50)])
+        for suffix in ("", "-journal"):
+            shutil.copy(f"{killed}{suffix}", tmp_path / f"left.lut{suffix}")
+    before = {file.name: file.read_bytes() for file in tmp_path.glob("left.lut*")}
+    assert len(before) == 2
+    with MeasurementStore(tmp_path / "left.lut", read_only=True) as store:
+        assert [subject.key for subject in store.subjects()] == ["a"]
+    assert {file.name: file.read_bytes() for file in tmp_path.glob("left.lut*")} == before
+    with MeasurementStore(tmp_path / "left.lut") as store:
+        store.add_subject("b", "block", {})
+        assert [subject.key for subject in store.subjects()] == ["a", "b"]
