@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from luts.estimates import NANOSECONDS_A_MILLISECOND
-from luts.interpolation import WIDTH, by_size, interpolate
+from luts.interpolation import WIDTH, by_size, interpolate, with_interpolated
 from luts.store import MeasurementStore
-from luts.table import Entry, LatencyTable, NetworkMeasurement
+from luts.table import LatencyTable, NetworkMeasurement
 from predictors.latency.judging import fit_and_judge
 from profiler.measuring.evidence import Evidence
 from profiler.measuring.thinning import Thinning, thin
@@ -50,13 +50,9 @@ def replayed(full: LatencyTable, thinning: Thinning) -> Replay:
     checks = thinning.spot_checks({block: chain_ms[block] for block in first})
     architectures = (*thinning.architectures, *thinning.further(checks))
     measured = frozenset(block for architecture in architectures for block in space.blocks(architecture))
-    rest = {block.key: block for block in distinct_blocks(space) if block not in measured}
-    figures = interpolate({block: chain_ms[block] for block in measured}, rest.values(), "chain")
-    alone = interpolate({block: full.alone_ms[block.key] for block in measured}, rest.values(), "alone")
-    entries = [full.entry(block) for block in measured]
-    entries += [Entry(rest[f.key], f.latency_ns / NANOSECONDS_A_MILLISECOND, f.origin, f.relative_error, 0, 0) for f in figures]
-    alone_ms = {**{block.key: full.alone_ms[block.key] for block in measured}, **{f.key: f.latency_ns / NANOSECONDS_A_MILLISECOND for f in alone}}
-    table = LatencyTable(full.condition, full.mode, entries, full.networks(), full.source, full.space, alone_ms)
+    alone_ms = {block.key: full.alone_ms[block.key] for block in measured}
+    left = LatencyTable(full.condition, full.mode, map(full.entry, measured), full.networks(), full.source, full.space, alone_ms)
+    table = with_interpolated(left, distinct_blocks(space))
     return Replay(table, measured, len(architectures), tuple(check.miss for check in checks))
 
 

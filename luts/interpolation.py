@@ -14,6 +14,7 @@ import numpy as np
 
 from luts.estimates import NANOSECONDS_A_MILLISECOND
 from luts.records import Figure
+from luts.table import Entry, LatencyTable
 from supernets.blocks import BlockSpec
 
 POOLED_WEIGHT = 2  # misses that the other families' count for in a family's expected error: it has few of its own
@@ -57,6 +58,27 @@ def interpolate(measured: Measured, wanted: Iterable[BlockSpec], mode: str, law:
             source = {"law": law.name, "blocks": [neighbour.key for neighbour in neighbours]}
             found.append(Figure(block.key, mode, _between(block, neighbours, measured, law) * NANOSECONDS_A_MILLISECOND, error, source))
     return found
+
+
+def with_interpolated(table: LatencyTable, blocks: Iterable[BlockSpec]) -> LatencyTable:
+    """Return a table with those of the blocks that it lacks and that a law tells: by side, and where that cannot, by width."""
+    wanted = list(dict.fromkeys(blocks))
+    by_key = {block.key: block for block in wanted}
+    measured = {entry.block: entry.latency_ms for entry in table.entries.values() if entry.origin != "interpolated"}
+    alone = {block: table.alone_ms[block.key] for block in measured if block.key in table.alone_ms}
+    told = {figure.key: figure for figure in _by_any_law(measured, table.missing(wanted), table.mode)}
+    told_alone = _by_any_law(alone, [block for block in wanted if block.key not in table.alone_ms], "alone")
+    entries = [
+        Entry(by_key[key], figure.latency_ns / NANOSECONDS_A_MILLISECOND, figure.origin, figure.relative_error, 0, 0) for key, figure in told.items()
+    ]
+    alone_ms = {**table.alone_ms, **{figure.key: figure.latency_ns / NANOSECONDS_A_MILLISECOND for figure in told_alone}}
+    return LatencyTable(table.condition, table.mode, [*table.entries.values(), *entries], table.networks(), table.source, table.space, alone_ms)
+
+
+def _by_any_law(measured: Measured, wanted: Sequence[BlockSpec], mode: str) -> list[Figure]:
+    by_side = interpolate(measured, wanted, mode, SIDE)
+    told = {figure.key for figure in by_side}
+    return by_side + interpolate(measured, [block for block in wanted if block.key not in told], mode, WIDTH)
 
 
 def by_size(blocks: Iterable[BlockSpec], law: Law) -> dict[BlockSpec, list[BlockSpec]]:

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from luts.interpolation import SIDE, WIDTH, interpolate
+from luts.condition import Condition
+from luts.interpolation import SIDE, WIDTH, interpolate, with_interpolated
+from luts.table import Entry, LatencyTable
 from supernets.blocks import BlockSpec
 
 BLOCK = BlockSpec("mbconv", 28, 40, 40, mid_channels=160, kernel_size=5, se_channels=40, activation="h_swish", residual=True)
@@ -81,3 +83,27 @@ def test_the_width_between_expand_and_project_has_a_law_of_its_own():
 def test_a_block_without_expansion_or_without_squeeze_is_of_another_family_of_widths():
     measured = {replace(BLOCK, mid_channels=40): 1.0, replace(BLOCK, mid_channels=240): 4.0, replace(BLOCK, mid_channels=80, se_channels=0): 2.0}
     assert interpolate(measured, [BLOCK], "chain", WIDTH) == []
+
+
+def table_of(latencies_ms, alone_ms):
+    condition = Condition("d", "r", "1", "none", 1, (0,), 1, "float32", "paper")
+    entries = [Entry(block, ms, "measured", 0.01, 20, 200) for block, ms in latencies_ms.items()]
+    return LatencyTable(condition, "chain", entries, alone_ms={block.key: ms for block, ms in alone_ms.items()})
+
+
+def test_a_table_is_completed_by_side_and_else_by_width_and_tells_which_entries_are_interpolated():
+    def wide(mid, side=28):
+        return replace(BLOCK, mid_channels=mid, se_channels=mid // 4, input_side=side)
+
+    measured = {wide(mid, side): mid * law(at(side)) for mid in (120, 240) for side in (14, 28)}
+    table = table_of(measured, {block: ms / 2 for block, ms in measured.items()})
+    by_side, by_width, beyond = wide(240, 20), wide(160, 28), wide(160, 29)
+    completed = with_interpolated(table, [*measured, by_side, by_width, beyond])
+    assert completed.missing([by_side, by_width, beyond]) == [beyond]
+    for block in (by_side, by_width):
+        entry = completed.entry(block)
+        assert (entry.origin, entry.visits, entry.samples) == ("interpolated", 0, 0)
+        assert entry.latency_ms == pytest.approx(block.mid_channels * law(at(block.input_side)))
+        assert completed.alone_ms[block.key] == pytest.approx(entry.latency_ms / 2)
+    assert all(completed.entry(block) == table.entry(block) for block in measured)
+    assert not table.alone_ms.keys() & {by_side.key, by_width.key}

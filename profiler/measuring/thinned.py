@@ -23,6 +23,7 @@ from supernets.places import distinct_blocks
 from supernets.space import Architecture
 
 NOTE = "thinning"  # of a store's provenance
+CAP_SHARE = 0.85  # of the full plan's cap on time for what is left of it: the ImageNet space ends within six minutes then
 
 Measure: TypeAlias = Callable[[MeasurementPlan, float | None], CollectSummary]  # a plan, within a time budget in seconds or its own limits
 
@@ -71,7 +72,7 @@ def collect_thinned(thinning: Thinning, store: MeasurementStore, settings: Proto
             return before
         _note_checks(thinning, store, settings, seed)
     note = store.provenance()[NOTE]
-    capped = replace(settings, time_cap_s=math.ceil(settings.time_cap_s * (1 - note["saved_share"])))
+    capped = replace(settings, time_cap_s=math.ceil(CAP_SHARE * settings.time_cap_s * (1 - note["saved_share"])))
     further = tuple(Architecture.from_dict(architecture) for architecture in note["further"])
     summary = _joined(before, measure(thinned_plan(thinning, capped, seed, further), time_budget_s))
     if summary.complete and not (summary.nothing_to_do and store.figures()):
