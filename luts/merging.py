@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,20 +65,14 @@ def merge_into(store: MeasurementStore, other: MeasurementStore, name: str | Non
     store.add_subjects(other.subjects())
     there = {visit.digest for visit in whole_visits(store)}
     begun = {visit.record.plan_id: visit.began for visit in whole_visits(store) if visit.record.discarded is None}
-    added = skipped = 0
-    for visit in whole_visits(other):
-        if visit.digest in there:
-            skipped += 1
-            continue
-        store.add_visit(
-            _free_id(visit, begun, f"{name} and in {other.name}"), visit.record.mode, visit.record.round, visit.subjects, visit.samples,
-            (visit.record.state_before, visit.record.state_after), visit.record.worker, visit.record.discarded, visit.record.repeats,
-        )  # fmt: skip
-        added += 1
+    visits = sorted(whole_visits(other), key=lambda visit: visit.record.number)  # blocks and networks in one order of time
+    fresh = [visit for visit in visits if visit.digest not in there]
+    names = f"{name} and in {other.name}"
+    store.copy_visits((replace(visit.record, plan_id=_free_id(visit, begun, names)), visit.subjects, visit.samples) for visit in fresh)
     figures = _merge_figures(store, other, name)
     _merge_findings(store, other)
     _merge_facts(store, other)
-    return MergeSummary(added, skipped, figures)
+    return MergeSummary(len(fresh), len(visits) - len(fresh), figures)
 
 
 def whole_visits(store: MeasurementStore) -> Iterator[WholeVisit]:

@@ -172,9 +172,29 @@ class MeasurementStore:
         values = visits.values_of(plan_id, mode, round, len(subjects), samples_ns, states, worker, discarded, repeats)
         try:
             with self._database.writing() as connection:
-                visits.insert(connection, values, subjects, self.name)
+                visits.insert(connection, [(values, subjects)], self.name)
         except IntegrityError:
             raise StoreError(f"visit {plan_id!r} is in {self.name} already; collectors that share a store claim visits before making them") from None
+
+    def copy_visits(self, made: Iterable[tuple[VisitRecord, Sequence[str], Samples]]) -> None:
+        """Commit visits that another store holds, all in one transaction; only their numbers are new.
+
+        Raises:
+            StoreError: a visit is there already, or a subject was not declared.
+            StoreFullError: the disk is full.
+        """
+        rows = [
+            (
+                visits.values_of(v.plan_id, v.mode, v.round, len(keys), samples, (v.state_before, v.state_after), v.worker, v.discarded, v.repeats),
+                keys,
+            )
+            for v, keys, samples in made
+        ]
+        try:
+            with self._database.writing() as connection:
+                visits.insert(connection, rows, self.name)
+        except IntegrityError:
+            raise StoreError(f"a visit to copy is in {self.name} already; leave out what it holds") from None
 
     def finished_plans(self) -> set[str]:
         """Return the plan ids of all visits that count."""

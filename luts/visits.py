@@ -45,24 +45,33 @@ def _state_values(when: str, state: State) -> dict[str, Any]:
     return {f"{when}_{name}": None if state.get(name) is None else int(state[name]) if name == "throttled" else state[name] for name in STATE_FIELDS}
 
 
-def insert(connection: Connection, values: Mapping[str, Any], keys: Sequence[str], name: str) -> None:
-    """Add a visit of the subjects with these keys.
+def insert(connection: Connection, made: Sequence[tuple[Mapping[str, Any], Sequence[str]]], name: str) -> None:
+    """Add visits: each a row of `values_of`, and the keys of its subjects.
 
     Raises:
         StoreError: a subject was not declared.
-        IntegrityError: the visit is there already.
+        IntegrityError: a visit is there already.
     """
-    attempt = 0 if values["discarded"] is None else _next_attempt(connection, values["plan_id"])
-    connection.execute(VISITS.insert().values(**values, attempt=attempt, sequence_id=_sequence_id(connection, keys, name)))
+    ids = subjects.ids(connection, (key for _, keys in made for key in keys), name)
+    sequences: dict[tuple[int, ...], int] = {}
+    attempts: dict[str, int] = {}
+    rows = []
+    for values, keys in made:
+        sequence, plan_id, attempt = tuple(ids[key] for key in keys), values["plan_id"], 0
+        if sequence not in sequences:
+            sequences[sequence] = _sequence_id(connection, sequence)
+        if values["discarded"] is not None:
+            attempt = attempts[plan_id] = 1 + (attempts.get(plan_id) or _last_attempt(connection, plan_id))
+        rows.append({**values, "attempt": attempt, "sequence_id": sequences[sequence]})
+    if rows:
+        connection.execute(VISITS.insert(), rows)
 
 
-def _next_attempt(connection: Connection, plan_id: str) -> int:
-    return 1 + (connection.execute(select(func.max(VISITS.c.attempt)).where(VISITS.c.plan_id == plan_id)).scalar_one() or 0)
+def _last_attempt(connection: Connection, plan_id: str) -> int:
+    return connection.execute(select(func.max(VISITS.c.attempt)).where(VISITS.c.plan_id == plan_id)).scalar_one() or 0
 
 
-def _sequence_id(connection: Connection, keys: Sequence[str], name: str) -> int:
-    found = subjects.ids(connection, keys, name)
-    ids = [found[key] for key in keys]
+def _sequence_id(connection: Connection, ids: Sequence[int]) -> int:
     text = " ".join(map(str, ids))
     same = select(SEQUENCES.c.id).where(SEQUENCES.c.subjects == text)
     known = connection.execute(same).scalar_one_or_none()
@@ -101,8 +110,14 @@ _COLUMNS = [VISITS.c[name] for name in (
 
 
 def decoded(row: Row[Any]) -> tuple[VisitRecord, Samples]:
-    """Return what a row of `read` says: the visit, and its samples, shape (n_subjects, n_cycles)."""
+    """Return what a row of `read` says: the visit, and its samples, shape (n_subjects, n_cycles).
+
+    Raises:
+        ValueError, TypeError, zlib.error: the row is damaged.
+    """
     _, cycles, compressed, number, plan_id, mode, round_number, worker, discarded, repeats, *states = tuple(row)
+    if repeats < 1:
+        raise ValueError(f"visit {plan_id!r} has {repeats} repeats")
     middle = len(STATE_FIELDS)
     visit = VisitRecord(number, plan_id, mode, round_number, worker, discarded, _state(states[:middle]), _state(states[middle:]), repeats)
     return visit, np.frombuffer(zlib.decompress(compressed), dtype="<i8").astype(np.int64, copy=False).reshape(-1, cycles)

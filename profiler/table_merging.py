@@ -21,8 +21,8 @@ def merge_tables(first: Path, second: Path, out: Path) -> MergeSummary:
     """
     for table in (first, second):
         LatencyTable.open(table)  # what is no table is refused before anything is written
-    if first.with_name(f"{first.name}-wal").exists():
-        raise StoreBusyError(f"{first} is being written by another process; wait until that has ended")
+    if any(first.with_name(first.name + suffix).exists() for suffix in ("-wal", "-journal")):
+        raise StoreBusyError(f"{first} is being written by another process, or one died doing so; wait until it has ended, or collect on into it")
     with new_table_file(out) as path, MeasurementStore(second, read_only=True) as other:
         shutil.copyfile(first, path)
         with MeasurementStore(path) as store:

@@ -67,6 +67,16 @@ def test_all_visits_of_both_are_in_the_merged_store_with_their_samples_states_an
     assert len(LatencyTable.of_store(one).networks()) == 1
 
 
+def test_added_visits_of_blocks_and_networks_stay_in_order_of_time(new_store):
+    one, two = new_store("one"), new_store("two")
+    visit(one, "a", 1, 1.0)
+    for number, (plan_id, mode, keys) in enumerate([("n", "network", ["n1"]), ("b", "chain", [A.key]), ("m", "network", ["n1"])]):
+        visit(two, plan_id, 10 + number, 2.0, keys, mode=mode)
+    merge_into(one, two)
+    in_order = sorted(whole_visits(one), key=lambda each: each.record.number)
+    assert [each.record.plan_id for each in in_order] == ["a", "n", "b", "m"]
+
+
 def test_two_collections_by_one_plan_keep_both_measurements_of_each_visit(new_store):
     one, two = new_store("one"), new_store("two")
     visit(one, "a", 1, 1.0)
