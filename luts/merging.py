@@ -63,12 +63,16 @@ def merge_into(store: MeasurementStore, other: MeasurementStore, name: str | Non
     name = name or store.name
     _check_alike(store, other, name)
     store.add_subjects(other.subjects())
-    there = {visit.digest for visit in whole_visits(store)}
-    begun = {visit.record.plan_id: visit.began for visit in whole_visits(store) if visit.record.discarded is None}
+    there = {visit.digest: visit for visit in whole_visits(store)}
+    begun = {visit.record.plan_id: visit.began for visit in there.values() if visit.record.discarded is None}
     visits = sorted(whole_visits(other), key=lambda visit: visit.record.number)  # blocks and networks in one order of time
     fresh = [visit for visit in visits if visit.digest not in there]
     names = f"{name} and in {other.name}"
-    store.copy_visits((replace(visit.record, plan_id=_free_id(visit, begun, names)), visit.subjects, visit.samples) for visit in fresh)
+    later = 1 + max((visit.record.round for visit in there.values()), default=-1) if len(fresh) == len(visits) else 0  # rounds of other sessions
+    store.copy_visits(
+        (replace(visit.record, plan_id=_free_id(visit, begun, names), round=visit.record.round + later), visit.subjects, visit.samples)
+        for visit in fresh
+    )
     figures = _merge_figures(store, other, name)
     _merge_findings(store, other)
     _merge_facts(store, other)
