@@ -101,12 +101,13 @@ def report_data(files: ReportFiles) -> report.ReportData:
     covered = _covered(space, table)
     qualities = _qualities(files)
     fitted = {} if covered is None or not len(measured_networks(covered, table, "calibration")) else fit_and_judge(covered, table)
+    created, version = made()
     return report.ReportData(
         space=space.name,
         device=table.condition.device,
         condition=_condition(table, sessions),
-        created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        version=metadata.version("elastic-latency"),
+        created=created,
+        version=version,
         simulated=table.condition.simulated,
         subnet=None if record is None else _subnet(space, record, table),
         macs_latency=_macs_latency(space, table),
@@ -125,6 +126,11 @@ def report_data(files: ReportFiles) -> report.ReportData:
         origins=_origins(table),
         commands=COMMANDS,
     )
+
+
+def made() -> tuple[str, str]:
+    """Return when a page is made, which is now, and by which version."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), metadata.version("elastic-latency")
 
 
 def _checks(store: MeasurementStore, evidence: Evidence) -> tuple[report.Check, ...]:

@@ -52,11 +52,15 @@ def compare_tables(first: Path, second: Path, mode: str = "chain", space: str | 
         ValueError: they have no block in common.
         MissingBlockError: the named space has no resolution that both tables cover.
     """
-    one, two = LatencyTable.open(first, mode), LatencyTable.open(second, mode)
+    return compare_opened(LatencyTable.open(first, mode), LatencyTable.open(second, mode), space, worst, seed)
+
+
+def compare_opened(one: LatencyTable, two: LatencyTable, space: str | None = None, worst: int = 10, seed: int = 0) -> Comparison:
+    """Return how two opened tables of one mode agree; as `compare_tables`."""
     blocks = compare_blocks(one, two, worst)
     name = space or (one.space if one.space == two.space else None)
     networks = None if name is None else _compare_networks(one, two, search_space(name), seed)
-    return Comparison(mode, one.condition.differences(two.condition), blocks, networks)
+    return Comparison(one.mode, one.condition.differences(two.condition), blocks, networks)
 
 
 def _compare_networks(one: LatencyTable, two: LatencyTable, space: SearchSpace, seed: int) -> NetworkComparison:

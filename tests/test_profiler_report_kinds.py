@@ -35,7 +35,7 @@ def test_a_cliff_of_the_kernel_is_found_and_told_with_its_numbers() -> None:
     found = of(lambda block: 0.5 if block.kernel_size == 7 else 0.1)
     assert [(step.changed, step.low, step.high) for step in found.misleading] == [("kernel", "5×5", "7×7")]
     assert found.misleading[0].time_a_mac == pytest.approx(5, rel=0.02)
-    assert [curve.value for curve in found.curves] == ["3×3", "5×5", "7×7"]
+    assert [curve.value for curve in found.curves] == ["kernel 3×3", "kernel 5×5", "kernel 7×7"]
     text = kinds.sentence(found, "measured")
     assert text.startswith("FLOPs mislead most about the kernel: 7×7 takes 5.")
     assert "A multiply-add there takes 5.0 times as long (median of " in text

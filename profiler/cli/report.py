@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,26 +18,46 @@ def command(
     accuracy: Annotated[
         list[Path] | None, typer.Option("--accuracy", help="Folder of a fitted accuracy predictor; may be given several times.")
     ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option("--compare", metavar="TABLE TABLE", help="Two latency tables (.lut) to compare instead.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML page: MACs against measured latency, predictions, the chosen subnet, trust checks. Works offline.
+    """Write one HTML page: MACs against measured latency, predictions, the chosen subnet, how far to trust it all. Works offline.
 
     \b
     Example: profiler report --table cpu.lut --subnet exported/subnet.json --out report.html
+    Example: profiler report --compare monday.lut tuesday.lut --out comparison.html
     """
+    from profiler.cli.output import print_json, say
+
+    if sum(given is not None for given in (run, table, compare)) != 1:
+        raise BadOptionError("a report needs one of a run's folder (--run FOLDER), a latency table (--table FILE), and two to compare (--compare)")
+    shown = _compared(compare, out) if compare is not None else _reported(run, table or Path(), subnet, tuple(accuracy or ()), out)
+    if as_json:
+        print_json({"report": str(out), **shown})
+    else:
+        say(f"the report is {out}")
+
+
+def _compared(tables: tuple[Path, Path], out: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from profiler.cli.output import print_json, say
+    from profiler.comparison_reporting import compared_tables
+    from profiler.report.page import write_comparison
+
+    data = compared_tables(tables)
+    write_comparison(data, out)
+    return asdict(data)
+
+
+def _reported(run: Path | None, table: Path, subnet: Path | None, accuracy: tuple[Path, ...], out: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
     from profiler.report.page import write_report
     from profiler.reporting import ReportFiles, files_of_run, report_data
 
-    if (run is None) == (table is None):
-        raise BadOptionError("a report needs a run's folder (--run FOLDER) or a latency table (--table FILE), one of the two")
-    folders = tuple(accuracy or ())
-    files = files_of_run(run) if run is not None else ReportFiles(table or Path(), subnet, None, folders, folders[0] if folders else None)
+    files = files_of_run(run) if run is not None else ReportFiles(table, subnet, None, accuracy, accuracy[0] if accuracy else None)
     data = report_data(files)
     write_report(data, out)
-    if as_json:
-        print_json({"report": str(out), "files": files.to_dict(), **asdict(data)})
-    else:
-        say(f"the report is {out}")
+    return {"files": files.to_dict(), **asdict(data)}

@@ -96,7 +96,8 @@ def macs_latency_sentence(data: MacsLatency, origin: str) -> str:
     text = f"{display.count(len(data.macs))} whole networks, {origin}. "
     if spread is None:
         return f"{text}No two of them have nearly equal MACs."
-    return f"{text}Among networks whose MACs differ by no more than {EQUAL_MACS:.0%}, one takes up to {spread:.2f} times as long as another."
+    near = display.percent(EQUAL_MACS, 0)
+    return f"{text}Among networks whose MACs differ by no more than {near}, one takes up to {spread:.2f} times as long as another."
 
 
 def macs_latency_figures(data: MacsLatency) -> list[tuple[str, str]]:

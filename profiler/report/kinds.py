@@ -174,7 +174,7 @@ def _curves(known: Property, timed: Sequence[tuple[BlockSpec, float]]) -> tuple[
         value = known.value_of(block)
         if value is not None and block.operator == usual:
             groups.setdefault(value, {}).setdefault(block.input_side, []).append((block, latency_ms))
-    return tuple(_curve(known.written(value), groups[value]) for value in sorted(groups))
+    return tuple(_curve(f"{known.name} {known.written(value)}", groups[value]) for value in sorted(groups))
 
 
 def _curve(value: str, by_side: Mapping[int, Sequence[tuple[BlockSpec, float]]]) -> Curve:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profiler.report import display, figures, findings, kinds, session, staircase, table_figures
+from profiler.report import comparison, display, figures, findings, kinds, session, staircase, table_figures
+from profiler.report.comparison import ComparisonData
 from profiler.report.data import ReportData
 from supernets.atomic_file import write_whole
 
@@ -54,18 +56,45 @@ def report_html(data: ReportData) -> str:
         ImportError: jinja2 or matplotlib is not installed.
         ValueError: `commands` names a section that is none.
     """
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ImportError as error:
-        raise ImportError("a report needs the package 'jinja2'; install it with pip install 'elastic-latency[report]'") from error
     unknown = sorted(set(data.commands) - set(SECTIONS))
     if unknown:
         raise ValueError(f"commands name the section {unknown[0]!r}; the sections are {', '.join(SECTIONS)}")
+    return _rendered("page.html", **_context(data))
+
+
+def write_comparison(data: ComparisonData, path: Path) -> Path:
+    """Write the page of two compared tables to `path`, whole or not at all, and return the path.
+
+    Raises:
+        ImportError: jinja2 or matplotlib is not installed.
+        OSError: it cannot be written.
+    """
+    write_whole(path, comparison_html(data).encode("utf-8"))
+    return Path(path)
+
+
+def comparison_html(data: ComparisonData) -> str:
+    """Return the page of two compared tables as the text of an HTML file.
+
+    Raises:
+        ImportError: jinja2 or matplotlib is not installed.
+    """
+    return _rendered("comparison.html", data=data, drawings={"ratios": table_figures.ratios_figure(data.ratios, comparison.sentence(data))})
+
+
+def _rendered(template: str, drawings: Mapping[str, str], **context: Any) -> str:
+    """Return a page; the figures' own texts are escaped already, everything else is escaped here."""
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
+    except ImportError as error:
+        raise ImportError("a report needs the package 'jinja2'; install it with pip install 'elastic-latency[report]'") from error
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(display=display, findings=findings, kinds=kinds, session=session, staircase=staircase)
-    return environment.get_template("page.html").render(_context(data))
+    subjects = {"display": display, "findings": findings, "kinds": kinds, "session": session, "staircase": staircase, "comparison": comparison}
+    marked = {name: Markup(drawing) for name, drawing in drawings.items()}
+    return environment.get_template(template).render(drawings=marked, **subjects, **context)
 
 
 def _context(data: ReportData) -> dict[str, Any]:
@@ -94,12 +123,9 @@ def _present(data: ReportData) -> set[str]:
     return {name for name, value in found.items() if value}
 
 
-def _drawings(data: ReportData, present: set[str]) -> dict[str, Any]:
-    """Return section -> its figure as markup; the figures' own texts are escaped already."""
-    from markupsafe import Markup
-
-    found = {**_network_drawings(data, present), **_table_drawings(data, present)}
-    return {name: Markup(text) for name, text in found.items()}
+def _drawings(data: ReportData, present: set[str]) -> dict[str, str]:
+    """Return the figures by name."""
+    return {**_network_drawings(data, present), **_table_drawings(data, present)}
 
 
 def _network_drawings(data: ReportData, present: set[str]) -> dict[str, str]:

@@ -13,10 +13,12 @@ from luts.records import Outcome
 from luts.table import LatencyTable
 from profiler.measuring.evidence import INTERVAL, Evidence
 from profiler.measuring.quality import SLOW_FACTOR, slowness
-from profiler.measuring.stopping import ACCEPTED, TARGET
+from profiler.measuring.stopping import ACCEPTED, BY_ACCEPTED, BY_TARGET, TARGET
 from profiler.report import display
 
 WORST_SHOWN = 10
+MODE_WORDS = {"chain": "blocks in chains", "alone": "blocks alone", "network": "whole networks", "anchor": "the anchor"}
+RULE_WORDS = {BY_TARGET: f"known to {display.percent(TARGET, 0)}", BY_ACCEPTED: f"known to {display.percent(ACCEPTED, 0)}"}
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,14 @@ def session(table: LatencyTable, evidence: Evidence, outcomes: Iterable[Outcome]
     rules: dict[str, Counter[str]] = {}
     for outcome in outcomes:
         rules.setdefault(outcome.stopped_by, Counter())[outcome.mode] += 1
-    modes = dict.fromkeys(visit.mode for visit in visits)
+    measured = {visit.mode for visit in visits}
     return Session(
         mode=table.mode,
         entries=dict(Counter(entry.origin for entry in table.entries.values())),
         visits=len(visits),
         workers=len({visit.worker for visit in visits}),
         seconds=evidence.seconds(),
-        slow_shares={mode: _slow_share(slowness(evidence, mode)) for mode in modes},
+        slow_shares={mode: _slow_share(slowness(evidence, mode)) for mode in MODE_WORDS if mode in measured},
         anchor=tuple(sorted(drift.levels.items())),
         corrected_rounds=len(drift.corrected),
         intervals=tuple(block.relative_interval for block in reversed(known)),
@@ -89,7 +91,7 @@ def sentence(found: Session) -> str:
     return (
         f"The 95{display.NARROW_SPACE}% interval of a block's latency is ±{display.percent(float(np.median(intervals)))} of it at the median block, "
         f"±{display.percent(float(intervals[-1]))} at the worst; {display.percent(float((intervals <= ACCEPTED).mean()), 0)} of "
-        f"{display.count(len(intervals))} blocks are known to {ACCEPTED:.0%} or better."
+        f"{display.count(len(intervals))} blocks are known to {display.percent(ACCEPTED, 0)} or better."
     )
 
 
@@ -98,11 +100,7 @@ def anchor_sentence(found: Session) -> str:
     if not found.anchor:
         return "Drift is unknown: no anchor block was visited beside the others."
     worst = max(level for _, level in found.anchor) - 1
-    corrected = (
-        f"{found.corrected_rounds} drifted by over {TOLERATED - 1:.0%} and are corrected for it"
-        if found.corrected_rounds
-        else "none had to be corrected"
-    )
+    corrected = f"rounds corrected because they were over {display.percent(TOLERATED, 0)} slower: {display.count(found.corrected_rounds)}"
     return f"In the slowest of {len(found.anchor)} rounds the anchor block took {display.percent(worst)} longer than in the fastest; {corrected}."
 
 
@@ -112,18 +110,12 @@ def figures(found: Session) -> list[tuple[str, str]]:
     if found.visits:
         pairs += [("Visits", display.count(found.visits)), ("Fresh worker processes", display.count(found.workers))]
         pairs += [("Time spent measuring", f"{display.count(found.seconds)} s")] if found.seconds else []
-    pairs += [(f"Time in a slow state, {MODE_WORDS.get(mode, mode)}", display.percent(share, 0)) for mode, share in found.slow_shares.items()]
+    pairs += [(f"Time in a slow state, {MODE_WORDS[mode]}", display.percent(share, 0)) for mode, share in found.slow_shares.items()]
     return [*pairs, *([] if found.rules else [("Which rule ended the blocks", "unknown")])]
 
 
-MODE_WORDS = {"chain": "blocks in chains", "alone": "blocks alone", "network": "whole networks", "anchor": "the anchor"}
-
-
 def rule_rows(found: Session) -> tuple[list[str], list[tuple[str, list[int]]]]:
-    """Return the modes, and rule → how many subjects of each mode it ended; the rules that say a subject is known well enough first."""
+    """Return the modes, and rule → how many subjects of each mode it ended; the one that ended most first."""
     modes = [mode for mode in MODE_WORDS if any(mode in counts for counts in found.rules.values())]
     rules = sorted(found.rules, key=lambda rule: -sum(found.rules[rule].values()))
     return [MODE_WORDS[mode] for mode in modes], [(RULE_WORDS.get(rule, rule), [found.rules[rule].get(mode, 0) for mode in modes]) for rule in rules]
-
-
-RULE_WORDS = {"target": f"known to {TARGET:.0%}", "accepted": f"known to {ACCEPTED:.0%}"}

@@ -129,11 +129,12 @@ def sentence(found: Staircase) -> str:
     before = bargains(found)
     if before:
         text += f" Time grows at least {STEEP:g} times as fast as the pixels right after {_listed(before)}: the most pixels for the time are there."
+    limit = display.percent(UNEXPLAINED - 1, 0)
     if not found.steps:
-        return f"{text} No block takes over {UNEXPLAINED - 1:.0%} more time a multiply-add from one side to the next: MACs explain the steps."
+        return f"{text} No block takes over {limit} more time a multiply-add from one side to the next: MACs explain the steps."
     step = found.steps[0]
     return (
-        f"{text} {display.count(len(found.steps))} steps of single blocks are steeper than their MACs by over {UNEXPLAINED - 1:.0%}; the worst is "
+        f"{text} {display.count(len(found.steps))} steps of single blocks are steeper than their MACs by over {limit}; the worst is "
         f"{step.block.key}: from side {step.from_side} to {step.to_side} a multiply-add takes {step.time_a_mac:.2f} times as long."
     )
 

@@ -16,6 +16,7 @@ from profiler.report.svg import COLOURS, FONT_PX, Size, figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+WIDELY = 4.0  # ratios that spread further than this are drawn on a scale of doublings
 SMALL = Size(340, 200), Size(340, 200)
 MARKS = {"ink": "D", "faint": "o", "first": "o", "second": "s"}  # of the curves of each colour: told apart by form too
 
@@ -97,6 +98,22 @@ def calibration_figure(measured_ms: Sequence[float], before_ms: Sequence[float],
         ticks(axes, size)
 
     return figure(draw, "calibration", "Error of the sum of blocks before and after calibration", description, WIDE_LOW, NARROW_LOW)
+
+
+def ratios_figure(ratios: Sequence[float], description: str) -> str:
+    """Return the share of blocks whose ratio of latencies, in ascending order, is up to each value."""
+
+    def draw(axes: Axes, size: Size) -> None:
+        axes.step(ratios, 100 * np.arange(1, len(ratios) + 1) / len(ratios), where="post", color=COLOURS["first"], linewidth=1.75)
+        axes.axvline(1, color=COLOURS["ink"], linewidth=1.25)
+        axes.axvline(float(np.median(ratios)), **dashes("ink"))
+        if ratios[-1] > WIDELY * ratios[0]:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
+        axes.set_ylim(0, 102)
+        labels(axes, "Latency of the second table by that of the first", "Blocks up to that ratio, %")
+
+    return figure(draw, "ratios", "Ratios of the blocks' latencies", description, WIDE_LOW, NARROW_LOW)
 
 
 def _curve(colour: str) -> dict[str, Any]:
