@@ -124,3 +124,17 @@ def test_a_thinned_file_is_not_gone_on_with_as_a_full_one(tmp_path):
     collected(tmp_path / "a.lut", ScriptedAgent())
     with MeasurementStore(tmp_path / "a.lut") as store, pytest.raises(StoreError, match="thinned"):
         collect(SPACE, ScriptedAgent(), store, make_plan(SPACE, SETTINGS), model_maker=keys_of_blocks)
+
+
+def test_under_a_time_budget_the_checks_are_judged_after_one_round(tmp_path):
+    one_round = []
+
+    def judged(number, plan):
+        with MeasurementStore(tmp_path / "a.lut", read_only=True) as store:
+            if "thinning" in store.provenance() and not one_round:
+                one_round.append(number)
+
+    summary = collected(tmp_path / "a.lut", ScriptedAgent(judged), time_budget_s=30.0)
+    assert summary.complete
+    assert one_round == [thinned_plan(THINNING, SETTINGS, 0).visit_count // SETTINGS.rounds]
+    assert not LatencyTable.open(tmp_path / "a.lut").missing(distinct_blocks(SPACE))
