@@ -28,6 +28,10 @@ class NothingToVerifyError(ValueError):
     """A subnet file has no model that the device's runtime could run."""
 
 
+class ManyImagesError(ValueError):
+    """The device measures several images at a time, and exported models take one."""
+
+
 def verify_subnet(
     record: SubnetRecord,
     folder: Path,
@@ -43,10 +47,14 @@ def verify_subnet(
     A verification under the same condition takes the place of an earlier one.
 
     Raises:
+        ManyImagesError: the device's batch is not 1.
         NothingToVerifyError: no model of that format was exported.
         FileKindError: the model file is not the one that was exported.
         StoreError, DeviceError: see `profiler.measuring.networks.measure_networks`.
     """
+    batch = agent.info().batch
+    if batch != 1:
+        raise ManyImagesError(f"exported models take one image at a time, and the device is declared with batch {batch}; verify with batch = 1")
     model = _model_of(record, agent.model_format)
     path = folder / model.file
     if not path.is_file():
@@ -77,7 +85,7 @@ def settings_for(items: Sequence[NetworkItem]) -> ProtocolSettings:
     """Return the protocol for measuring these networks side by side."""
     pass_ms = sum(VISIT_MS + (RUNS + WARMUP_RUNS) * MS_PER_MMAC * macs(item.blocks) / 1e6 for item in items)
     visits = min(MOST_VISITS, max(FEWEST_VISITS, round(ROUND_MS / pass_ms)))
-    return ProtocolSettings(rounds=ROUNDS, network_visits=visits, network_runs=RUNS, network_warmup=WARMUP_RUNS)
+    return ProtocolSettings(rounds=ROUNDS, most_rounds=ROUNDS, network_visits=visits, network_runs=RUNS, network_warmup=WARMUP_RUNS)
 
 
 def measure_items(
@@ -86,9 +94,6 @@ def measure_items(
     """Return the measurements of whole networks, in order, and the condition they were made under."""
     store_path.parent.mkdir(parents=True, exist_ok=True)
     with MeasurementStore(store_path) as store:
-        try:
-            found = measure_networks(agent, store, items, settings_for(items), session=session, progress=lambda done, total: report(done, total, ""))
-            condition = store.condition()
-        finally:
-            store.finish()
+        found = measure_networks(agent, store, items, settings_for(items), session=session, progress=lambda done, total: report(done, total, ""))
+        condition = store.condition()
     return found.measurements, {} if condition is None else condition.to_dict()
