@@ -53,6 +53,11 @@ def estimate(visits: Sequence[Runs]) -> Estimate:
     return Estimate(_low_percentile_ms(ascending), _relative_spread(ascending, visit_of), len(visits), len(pooled), halves_ms)
 
 
+def latency_ms(visits: Sequence[Runs]) -> float:
+    """Return the latency alone of `estimate`, at a tenth of its cost."""
+    return _low_percentile_ms(np.sort(np.concatenate(visits)))
+
+
 def _low_percentile_ms(ascending: Runs) -> float:
     """Return the percentile of sorted samples, between two samples on the straight line between them."""
     position = (len(ascending) - 1) * LATENCY_PERCENTILE / 100

@@ -13,7 +13,7 @@ import numpy as np
 from luts.condition import Condition
 from luts.drift import drift_of
 from luts.errors import damage_told
-from luts.estimates import NANOSECONDS_A_MILLISECOND, estimate
+from luts.estimates import NANOSECONDS_A_MILLISECOND, estimate, latency_ms
 from luts.records import Figure, Subject, VisitRecord
 from luts.store import MeasurementStore, StoreError
 from luts.visits import Samples
@@ -135,7 +135,7 @@ class LatencyTable:
             entries += [_entry(subject, visits, condition.origin) for subject, visits in measured]
             alone_ms = {figure.key: figure.latency_ns / NANOSECONDS_A_MILLISECOND for figure in figures if figure.mode == "alone"}
             for subject, visits in visits_by_subject(drift.undrifted(store.samples("block", "alone"))) if mode == "chain" else ():
-                alone_ms[subject.key] = estimate(visits).latency_ms
+                alone_ms[subject.key] = latency_ms(visits)
         space = (store.collection() or {}).get("space")
         return cls(condition, mode, entries, network_measurements(store), store.name, space, alone_ms if mode == "chain" else {})
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from luts.estimates import LATENCY_PERCENTILE, estimate
+from luts.estimates import LATENCY_PERCENTILE, estimate, latency_ms
 
 
 def visits_at_two_speeds(rng: np.random.Generator, count: int = 25, runs: int = 10, slow_share: float = 0.6) -> list[np.ndarray]:
@@ -73,3 +73,8 @@ def test_visits_of_very_different_lengths_are_weighed_by_their_samples():
     found = estimate(visits)
     assert found.latency_ms == 1.0
     assert found.relative_spread > 0  # the long visit may be absent from a draw
+
+
+def test_the_latency_alone_is_that_of_the_estimate():
+    visits = visits_at_two_speeds(np.random.default_rng(5))
+    assert latency_ms(visits) == estimate(visits).latency_ms
