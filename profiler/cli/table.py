@@ -33,20 +33,25 @@ def show(
     \b
     Example: profiler table show cpu.lut --limit 10
     """
+    from dataclasses import asdict
+
     from luts.store import MeasurementStore
     from luts.table import LatencyTable
-    from profiler.cli.output import print_json, print_table
+    from profiler.cli.output import print_json, print_table, say
+    from profiler.measuring.thinned import thinned_table
     from supernets.counts import block_macs
 
     opened = LatencyTable.open(table, mode)
     with MeasurementStore(table, read_only=True) as store:
         imported = store.provenance().get("imported", [])
+        thinned = thinned_table(store)
     entries = sorted(opened.entries.values(), key=lambda entry: -entry.latency_ms)
     shown = entries[: limit or (len(entries) if as_json else 20)]
     if as_json:
         rows = [{"key": e.block.key, "latency_ms": e.latency_ms, "origin": e.origin, "relative_spread": e.relative_spread, "visits": e.visits,
                  "samples": e.samples, "macs": block_macs(e.block)} for e in shown]  # fmt: skip
-        print_json({"condition": opened.condition.to_dict(), "mode": mode, "space": opened.space, "imported": imported, "entries": rows})
+        told = {"imported": imported, "thinned": None if thinned is None else asdict(thinned)}
+        print_json({"condition": opened.condition.to_dict(), "mode": mode, "space": opened.space, **told, "entries": rows})
         return
     files = [("imported from", f"{file['file']} ({file['format']}, SHA-256 {file['sha256'][:12]}...)") for file in imported]
     print_table(f"Condition of {table}", ("what", "value"), [*((key, _shown(value)) for key, value in opened.condition.to_dict().items()), *files])
@@ -55,6 +60,8 @@ def show(
         ("block", "ms", "± %", "origin", "visits", "MMACs", "ns a kMAC"),
         [_row(entry, block_macs(entry.block)) for entry in shown],
     )
+    if thinned is not None:
+        say(thinned.sentence())
 
 
 @app.command("export")
