@@ -40,11 +40,12 @@ def export_table(table: Path, out: Path, form: TableFormat, mode: str = "chain",
         files[out / f"{side}_lookup_table{form.suffix}" if form.file_a_resolution else out] = form.encode(part)
     for path, content in files.items():
         write_whole(path, content)
-    blocks = {key for part in parts.values() for key in part.entries}
+    written = _with(opened, {key for part in parts.values() for key in part.entries})
+    blocks = sum(form.holds(entry) for entry in written.entries.values())
     left_out.insert(0, "the raw samples of the visits are left out: a row is a figure, its spread and its counts")
     if opened.alone_ms:
         left_out.append("the figures of mode alone are left out: export them with --mode alone into another file")
-    return Exported(tuple(files), len(blocks), (*left_out, *form.not_held(_with(opened, blocks))))
+    return Exported(tuple(files), blocks, (*left_out, *form.not_held(written)))
 
 
 def _by_resolution(opened: LatencyTable, name: str | None) -> tuple[dict[str, LatencyTable], list[str]]:

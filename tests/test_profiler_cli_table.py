@@ -108,6 +108,13 @@ def test_a_folder_of_yaml_has_a_file_a_resolution_and_comes_back_as_imported_fig
     assert found.latency_ms(TINY.blocks(TINY.largest())) == pytest.approx(LatencyTable.open(lut).latency_ms(TINY.blocks(TINY.largest())))
 
 
+def test_blocks_a_format_has_no_key_for_are_not_counted_as_held(capsys, tmp_path, lut):
+    said = told(capsys, "export", lut, "--format", "proxyless-yaml", "--out", tmp_path / "tables")
+    left = sum(block.se_channels > 0 or block.activation not in ("none", "relu6") for block in BLOCKS)
+    assert f"holds {len(BLOCKS) - left} blocks in 2 files" in said
+    assert f"note: {left} blocks are left out, for which the format has no key: " in said
+
+
 def test_a_table_of_alone_is_exported_and_imported_as_alone(capsys, tmp_path, lut):
     told(capsys, "export", lut, "--out", tmp_path / "t.csv", "--mode", "alone")
     told(capsys, "import", tmp_path / "t.csv", "--out", tmp_path / "back.lut")

@@ -42,6 +42,10 @@ class TableFormat(ABC):
     suffix: ClassVar[str]
     file_a_resolution: ClassVar[bool] = False  # a table is a folder of files, each with the blocks of one resolution
 
+    def holds(self, entry: Entry) -> bool:
+        """Return whether the format has a place for the entry's block."""
+        return True
+
     @abstractmethod
     def not_held(self, table: LatencyTable) -> list[str]:
         """Return what of the table the format cannot hold, a sentence each."""

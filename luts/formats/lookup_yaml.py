@@ -39,17 +39,23 @@ class LookupYaml(TableFormat):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected {' or '.join(known)}")
 
+    def holds(self, entry: Entry) -> bool:
+        """Return whether there is a key that says all of the entry's block."""
+        return self._key(entry) is not None
+
     def not_held(self, table: LatencyTable) -> list[str]:
         """Return what of the table the format cannot hold."""
         entries = table.entries.values()
         found = ["the condition (device, runtime, threads, ...) and the mode are left out: give them again when importing"]
-        without = [entry.block.key for entry in entries if self._key(entry) is None]
+        without = [entry.block.key for entry in entries if not self.holds(entry)]
         if without:
             named = ", ".join(without[:NAMED_BLOCKS]) + (", ..." if len(without) > NAMED_BLOCKS else "")
             found.append(f"{len(without)} blocks are left out, for which the format has no key: {named}")
         if any(entry.samples == 0 for entry in entries):
             found.append("figures that were not measured have count 0; their origin is left out")
-        found.append(f"mean is the table's figure, a low percentile; {self.spread} is of one sample, computed from the figure's standard error")
+        found.append(
+            f"mean is the table's figure, of measured blocks a low percentile; {self.spread} is of one sample, from the figure's standard error"
+        )
         if table.networks():
             found.append(f"the {len(table.networks())} whole networks measured beside the blocks are left out")
         return found
