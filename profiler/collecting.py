@@ -14,7 +14,7 @@ from profiler.measuring.collect import CollectSummary, collect
 from profiler.measuring.evidence import Evidence
 from profiler.measuring.plan import CHAIN, NETWORK, MeasurementPlan, make_plan
 from profiler.measuring.settings import preset
-from profiler.measuring.stopping import BY_TARGET
+from profiler.measuring.stopping import BY_TARGET, TARGET
 from profiler.measuring.thinned import ThinnedTable, collect_thinned, thinned_table
 from profiler.measuring.thinning import thin
 from profiler.trust import TrustCheck, trust_checks
@@ -41,13 +41,17 @@ class CollectResult:
         """Return what was done, in one sentence."""
         holds = f"{self.path} holds {self.blocks} blocks and {self.networks} whole networks of {self.space}"
         if self.summary.nothing_to_do:
-            return f"nothing to do: {holds}, all {self.summary.skipped_visits} visits of this plan{self._end()}"
+            return f"nothing to do: {holds}, all {self.summary.skipped_visits} visits of this plan"
         before = f", {self.summary.skipped_visits} were there before" if self.summary.skipped_visits else ""
-        left = self._end() if self.summary.complete else f"; {self.summary.pending_visits} visits are still to make, run the same command again"
+        left = "" if self.summary.complete else f"; {self.summary.pending_visits} visits are still to make, run the same command again"
         return f"{holds}; {self.summary.measured_visits} visits measured in {self.summary.seconds:.0f} s{before}{left}"
 
-    def _end(self) -> str:
-        return "; every figure is known to the target" if self.summary.stopped_by == BY_TARGET else f"; ended by: {self.summary.stopped_by}"
+    def ending(self) -> str | None:
+        """Return the rule that ended the measurement, in words; None where it is not at its end."""
+        rule = self.summary.stopped_by
+        if rule == BY_TARGET:
+            return f"every figure is known to {TARGET:.0%}"
+        return f"not every figure is known to {TARGET:.0%}: ended by {rule}" if rule else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON-serialisable mapping."""

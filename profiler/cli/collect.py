@@ -54,5 +54,7 @@ def command(
     say(result.sentence())
     if result.thinned is not None:
         say(result.thinned.sentence())
+    if ending := result.ending():
+        say(ending)
     for warning in result.warnings:
         say(f"warning ({warning.caution.code}): {warning.text}" if warning.caution else warning.text)
