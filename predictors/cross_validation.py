@@ -34,7 +34,7 @@ class CrossValidation:
     @property
     def method(self) -> str:
         """The method, in words."""
-        return "leave-one-out" if self.networks <= FOLDS else f"{FOLDS}-fold cross-validation"
+        return "networks left out one by one" if self.networks <= FOLDS else f"networks left out in {FOLDS} folds"
 
     @cached_property
     def errors_percent(self) -> Numbers:

@@ -14,7 +14,7 @@ def test_few_networks_are_left_out_one_by_one():
     latencies_ms = np.array([1.0, 2.0, 4.0])
     found = cross_validate(mean_of_others, np.zeros((3, 1), dtype=np.int8), latencies_ms)
     np.testing.assert_allclose(found.log_ratios, np.log([[1 / 3, 2 / 2.5, 4 / 1.5]]))
-    assert found.method == "leave-one-out"
+    assert found.method == "networks left out one by one"
     np.testing.assert_allclose(found.errors_percent, [200, 25, 62.5])
     assert found.mape_percent == pytest.approx(287.5 / 3)
 
@@ -31,7 +31,7 @@ def test_no_network_is_predicted_by_a_fit_that_saw_it():
     found = cross_validate(fit_and_predict, population, np.arange(1.0, 38.0))
     assert sorted(predictions) == sorted(REPEATS * list(range(37)))
     assert found.log_ratios.shape == (REPEATS, 37)
-    assert found.method == f"{FOLDS}-fold cross-validation"
+    assert found.method == f"networks left out in {FOLDS} folds"
 
 
 def test_one_network_cannot_be_left_out():

@@ -70,7 +70,7 @@ def test_networks_can_judge_the_predictor_that_was_fitted_to_the_others(table):
     lines = [create("flops_line", TINY).fit(networks.population[kept], networks.latencies_ms[kept]) for kept in left_out]
     predicted_ms = np.array([line.predict(networks.population[i : i + 1])[0] for i, line in enumerate(lines)])
     assert quality.mape_percent == pytest.approx(100 * np.abs(predicted_ms / networks.latencies_ms - 1).mean())
-    assert (quality.judged_on, quality.coverage_share, quality.calibration_count) == ("leave-one-out", None, 8)
+    assert (quality.judged_on, quality.coverage_share, quality.calibration_count) == ("networks left out one by one", None, 8)
     assert predictor.quality == quality
 
 

@@ -39,10 +39,10 @@ def _off(verification: Verification) -> str:
 
 def print_latency_qualities(qualities: Mapping[str, LatencyQuality]) -> None:
     """Print how well latency predictors did on networks they were not fitted to, the FLOPs line first."""
-    judged_on = ", ".join(sorted({quality.judged_on for quality in qualities.values()}))
+    judged_on = ", ".join(sorted({quality.judged_on for quality in qualities.values()})) or "no networks"
     print_table(
-        f"Latency predictors, judged by {judged_on}; intervals are to hold 90 %",
-        (*ERRORS, "Spearman", "in interval", "interval width %", "fitted on", "judged on", "noise ceiling %"),
+        f"Latency predictors on {judged_on}",
+        (*ERRORS, "Spearman", "in 90 % interval", "its width %", "fitted on", "judged on", "noise ceiling %"),
         [_latency_row(name, quality) for name, quality in qualities.items()],
     )
 
