@@ -65,7 +65,15 @@ def test_few_twins_claim_nothing() -> None:
     pairs = [(replace(block, kernel_size=size), 3.0 ** (size > 3)) for block in blocks for size in (3, 5)]
     found = block_kinds(Entry(block, time * block_macs(block) / 1e6, "measured", 0.01, 20, 300) for block, time in pairs)
     assert found is not None and not found.misleading
-    assert found.steps[0].time_a_mac == pytest.approx(3)
+    assert found.steps[0].time_a_mac == pytest.approx(3) and not found.steps[0].fair
+    assert "too few to say where FLOPs mislead" in kinds.sentence(found, "measured")
+
+
+def test_a_change_that_is_large_but_not_sure_is_called_neither_fair_nor_misleading() -> None:
+    found = of(lambda block: 0.1 * (1.3 if block.kernel_size == 7 else 1.0), noise=0.5)
+    step = next(step for step in found.steps if step.high == "7×7")
+    assert not step.misleading and not step.fair
+    assert "mislead nowhere for sure" in kinds.sentence(found, "measured")
 
 
 def test_a_table_without_twins_or_multiply_adds_says_so() -> None:

@@ -82,9 +82,19 @@ class Step:
     sure: float
 
     @property
+    def judged(self) -> bool:
+        """Whether there are twins enough to say anything."""
+        return self.twins >= FEWEST_TWINS
+
+    @property
     def misleading(self) -> bool:
-        """Whether FLOPs mislead a choice between the two values."""
-        return self.twins >= FEWEST_TWINS and max(self.sure, 1 / self.sure) >= MISLEADING
+        """Whether FLOPs surely mislead a choice between the two values."""
+        return self.judged and max(self.sure, 1 / self.sure) >= MISLEADING
+
+    @property
+    def fair(self) -> bool:
+        """Whether FLOPs are a fair guide between the two values; neither this nor misleading is left open."""
+        return self.judged and max(self.time_a_mac, 1 / self.time_a_mac) < MISLEADING
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class BlockKinds:
-    """Kinds by name; steps, the one that changes the time a multiply-add the most first; curves of that step's property."""
+    """Kinds by name; steps, those judged first, and the one that changes the time a multiply-add the most; curves of its property."""
 
     kinds: tuple[Kind, ...]
     steps: tuple[Step, ...]
@@ -115,7 +125,8 @@ def block_kinds(entries: Iterable[Entry]) -> BlockKinds | None:
     timed = [(entry.block, entry.latency_ms) for entry in entries if block_macs(entry.block)]
     if not timed:
         return None
-    steps = sorted((step for known in PROPERTIES for step in _steps(known, timed)), key=lambda step: -abs(math.log(step.time_a_mac)))
+    found = [step for known in PROPERTIES for step in _steps(known, timed)]
+    steps = sorted(found, key=lambda step: (not step.judged, -abs(math.log(step.time_a_mac))))
     shown = steps[0].changed if steps else PROPERTIES[0].name
     return BlockKinds(_kinds(timed), tuple(steps), _curves(next(known for known in PROPERTIES if known.name == shown), timed))
 
@@ -190,11 +201,15 @@ def sentence(found: BlockKinds, origin: str) -> str:
     """Return where FLOPs mislead the most, in words, with the numbers; or that nothing found says so."""
     if not found.steps:
         return "No two blocks of the table differ in one property only, so FLOPs and latency cannot be compared property by property."
+    judged = [step for step in found.steps if step.judged]
+    if not judged:
+        return f"No step of a property has {FEWEST_TWINS} pairs of blocks that are otherwise equal: too few to say where FLOPs mislead."
     if not found.misleading:
-        properties = " or ".join(dict.fromkeys(step.changed for step in found.steps))
+        properties = " or ".join(dict.fromkeys(step.changed for step in judged))
+        guide = "are a fair guide" if all(step.fair for step in judged) else "mislead nowhere for sure"
         return (
-            f"Between blocks that are equal but for their {properties}, FLOPs are a fair guide: the time a multiply-add takes, {origin}, "
-            f"changes by a factor of at most {_factor(found.steps[0].time_a_mac)} ({_change(found.steps[0])})."
+            f"Between blocks that are equal but for their {properties}, FLOPs {guide}: the time a multiply-add takes, {origin}, "
+            f"changes by a factor of at most {_factor(judged[0].time_a_mac)} ({_change(judged[0])})."
         )
     step = found.misleading[0]
     more = "" if len(found.misleading) == 1 else f" FLOPs mislead about {len(found.misleading)} of the {len(found.steps)} steps compared."
