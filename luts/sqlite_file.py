@@ -50,6 +50,7 @@ class SqliteFile(Database):
         self._checkpointed_s = time.monotonic()
         _check_path(path, read_only)
         self._absent = not read_only and not _has_content(path)
+        self._raw: sqlite3.Connection | None = None
         self._engine = _engine(self._connect, lambda: self._begin)
         try:
             if not self._absent:
@@ -73,6 +74,10 @@ class SqliteFile(Database):
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
             raise StoreError(f"{self.name} is closed; open it again")
+        self._raw = self._opened()
+        return self._raw
+
+    def _opened(self) -> sqlite3.Connection:
         if self._absent:
             return self._prepared(sqlite3.connect(":memory:", isolation_level=None))
         if not self.read_only:
@@ -87,7 +92,7 @@ class SqliteFile(Database):
 
     def _open(self, options: str, path: Path | None = None) -> sqlite3.Connection:
         uri = f"{(path or self.path).absolute().as_uri()}?{options}"
-        raw = sqlite3.connect(uri, uri=True, timeout=self._timeout_s, isolation_level=None)
+        raw = sqlite3.connect(uri, uri=True, timeout=self._timeout_s, isolation_level=None, factory=_RolledBack)
         try:
             raw.execute("PRAGMA foreign_keys = ON")
             raw.execute("PRAGMA synchronous = NORMAL")
@@ -135,7 +140,7 @@ class SqliteFile(Database):
     def _begin_file(self) -> None:
         """Go on in the file itself, made where there is none."""
         self._absent = False
-        self._engine.dispose()
+        self._disconnect()
         self._log_ahead()
         with self._transaction("BEGIN IMMEDIATE") as connection:
             versions.prepare(connection, self.name)
@@ -171,7 +176,7 @@ class SqliteFile(Database):
             except Exception:
                 raise
             except BaseException:  # an interrupt leaves the connection at any point: the next transaction gets another
-                self._engine.dispose()
+                self._disconnect()
                 raise
 
     def _pragma(self, text: str) -> tuple[object, ...]:
@@ -201,7 +206,21 @@ class SqliteFile(Database):
     def close(self) -> None:
         """Close the connection; what is committed stays."""
         self._closed = True
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         self._engine.dispose()
+        if self._raw is not None:
+            self._raw.close()  # the pool may have lost it to an interrupt
+
+
+class _RolledBack(sqlite3.Connection):
+    """A connection that ends its transaction when closed; SQLite leaves it open, and the file locked, as long as any cursor lives."""
+
+    def close(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # closed already
+            self.rollback()
+        super().close()
 
 
 def _engine(connect: Callable[[], sqlite3.Connection], begin: Callable[[], str] = lambda: "BEGIN") -> Engine:
