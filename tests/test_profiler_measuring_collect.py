@@ -83,8 +83,9 @@ def test_every_round_is_one_fresh_worker_that_loads_each_model_once(tmp_path):
     collected(tmp_path / "a.lut", agent)
     plan = make_plan(ONE_NETWORK, FEW)
     assert agent.workers == [[visit.id for visit in part.visits] for part in plan.rounds]
-    for names in agent.loaded:
-        assert Counter(names) == dict.fromkeys([*plan.blocks, *plan.networks], 1)
+    for blocks, networks in zip(agent.loaded[::2], agent.loaded[1::2], strict=True):
+        assert Counter(blocks) == dict.fromkeys(plan.blocks, 1)
+        assert Counter(networks) == dict.fromkeys([plan.anchor, *plan.networks], 1)
 
 
 def test_models_are_made_once_for_all_rounds(tmp_path):

@@ -40,13 +40,23 @@ def test_another_seed_gives_another_order_and_other_networks(plan):
 def test_every_block_of_the_space_is_visited_in_every_round_alone_and_in_chains(plan):
     wanted = {block.key for block in distinct_blocks(TINY)}
     assert set(plan.blocks) == wanted
-    for part in plan.rounds:
-        alone = Counter(visit.subjects for visit in part.visits if visit.mode == "alone")
-        chained = Counter(key for visit in part.visits if visit.mode == "chain" for key in visit.subjects)
+    for number in range(SETTINGS.rounds):
+        visits = [visit for part in plan.rounds if part.number == number for visit in part.visits]
+        alone = Counter(visit.subjects for visit in visits if visit.mode == "alone")
+        chained = Counter(key for visit in visits if visit.mode == "chain" for key in visit.subjects)
         assert alone == {(key,): SETTINGS.alone_visits for key in wanted}
         assert set(chained) == wanted
-        networks = Counter(visit.subjects for visit in part.visits if visit.mode == "network")
+        networks = Counter(visit.subjects for visit in visits if visit.mode == "network")
         assert networks == {(key,): SETTINGS.network_visits for key in plan.networks}
+
+
+def test_networks_have_workers_of_their_own_that_hold_a_few_of_them():
+    plan = make_plan(TINY, replace(SETTINGS, networks_per_worker=3), seed=5)
+    for part in plan.rounds:
+        modes = {visit.mode for visit in part.visits} - {"anchor"}
+        assert modes in ({"alone", "chain"}, {"network"})
+        assert len({visit.subjects for visit in part.visits if visit.mode == "network"}) <= 3
+    assert Counter(part.number for part in plan.rounds) == {0: 4, 1: 4, 2: 4}
 
 
 def test_chains_are_networks_of_the_space_in_order_of_execution(plan):
@@ -65,7 +75,7 @@ def test_visits_have_ids_of_their_own_and_are_mixed(plan):
         half = len(part.visits) // 2
         first = Counter(visit.mode for visit in part.visits[:half])
         for mode, count in Counter(visit.mode for visit in part.visits).items():
-            assert 0.3 < first[mode] / count < 0.7, mode
+            assert 0.3 <= first[mode] / count < 0.7, mode
     assert [visit.subjects for visit in plan.rounds[0].visits] != [visit.subjects for visit in plan.rounds[1].visits]
 
 
@@ -77,7 +87,7 @@ def test_the_anchor_is_an_elastic_block_of_middling_cost_visited_first_last_and_
         at = [i for i, visit in enumerate(part.visits) if visit.mode == "anchor"]
         assert {part.visits[i].subjects for i in at} == {(plan.anchor,)}
         assert (at[0], at[-1]) == (0, len(part.visits) - 1)
-        assert max(after - before for before, after in itertools.pairwise(at)) == SETTINGS.anchor_every + 1
+        assert max(after - before for before, after in itertools.pairwise(at)) <= SETTINGS.anchor_every + 1
 
 
 def test_a_round_of_some_has_their_visits_of_the_full_round_in_as_few_workers_as_hold_them():
@@ -107,14 +117,14 @@ def test_other_runs_are_other_visits(plan):
 def test_networks_are_different_inside_the_space_and_spread_over_the_resolutions():
     plan = make_plan(IMAGENET, ProtocolSettings(rounds=1), seed=0)
     items = list(plan.networks.values())
-    assert Counter(item.role for item in items) == {"calibration": 12, "held_out": 12}
-    assert len({item.architecture for item in items}) == 24
+    assert Counter(item.role for item in items) == {"calibration": 40, "held_out": 20}
+    assert len({item.architecture for item in items}) == 60
     for item in items:
         assert IMAGENET.architecture(item.architecture) == item.architecture
         assert list(item.blocks) == IMAGENET.blocks(item.architecture)
     sides = [item.architecture["resolution"] for item in items if item.role == "calibration"]
-    assert (min(sides), max(sides), len(set(sides))) == (128, 224, 12)
-    assert len({item.architecture["resolution"] for item in items if item.role == "held_out"}) == 12
+    assert (min(sides), max(sides), len(set(sides))) == (128, 224, 25)
+    assert len({item.architecture["resolution"] for item in items if item.role == "held_out"}) == 20
 
 
 def test_a_space_of_few_networks_shares_them_out_between_the_roles():
@@ -145,28 +155,26 @@ def test_a_restricted_space_has_a_plan_of_its_own_under_its_own_identity(plan):
 
 
 def test_rounds_of_many_models_are_shared_out_to_several_workers_that_hold_fewer_each(plan):
-    assert Counter(part.number for part in plan.rounds) == {0: 1, 1: 1, 2: 1}
+    assert Counter(part.number for part in plan.rounds) == {0: 2, 1: 2, 2: 2}
     divided = make_plan(TINY, replace(SETTINGS, models_per_worker=len(plan.blocks) // 3), seed=5)
     own, others = ({visit.id for part in p.rounds for visit in part.visits if visit.mode != "anchor"} for p in (plan, divided))
     assert own == others
-    assert Counter(part.number for part in divided.rounds) == {0: 4, 1: 4, 2: 4}
-    everything = len(plan.blocks) + len(plan.networks)
+    assert Counter(part.number for part in divided.rounds) == {0: 5, 1: 5, 2: 5}
     for part in divided.rounds:
-        assert len({key for visit in part.visits for key in visit.subjects}) < everything / 2
-        assert {visit.mode for visit in part.visits} == {"alone", "chain", "network", "anchor"}
+        assert len({key for visit in part.visits for key in visit.subjects}) < len(plan.blocks) / 2
 
 
 def test_a_worker_may_hold_as_little_as_one_chain():
     plan = make_plan(TINY.restrict(ONE_NETWORK), replace(SETTINGS, models_per_worker=1))
-    assert len(plan.rounds) == SETTINGS.rounds
+    assert len(plan.rounds) == 2 * SETTINGS.rounds
 
 
 def test_counts_add_up_over_the_rounds(plan):
     counts = plan.counts()
     visits = [visit for part in plan.rounds for visit in part.visits]
     assert counts.visits == len(visits) == plan.visit_count
-    assert (counts.models, counts.workers) == (len(plan.blocks) + len(plan.networks), SETTINGS.rounds)
-    assert counts.loads == counts.models * SETTINGS.rounds
+    assert (counts.models, counts.workers) == (len(plan.blocks) + len(plan.networks), 2 * SETTINGS.rounds)
+    assert counts.loads == (counts.models + 1) * SETTINGS.rounds  # the anchor in both workers
     for modes, runs in ((("alone", "anchor"), counts.alone_runs), (("chain",), counts.chain_runs), (("network",), counts.network_runs)):
         assert runs == sum(len(v.subjects) * (v.cycles + v.warmup_cycles) for v in visits if v.mode in modes)
 

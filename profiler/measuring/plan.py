@@ -194,8 +194,7 @@ def make_plan(space: SearchSpace, settings: ProtocolSettings, seed: int = 0, arc
         blocks |= {block.key: blocks.get(block.key, block) for block in chain}
         subjects = tuple(block.key for block in chain)
         repeated.append(Repeated(CHAIN, subjects, worker, settings.chain_visits, settings.chain_cycles, settings.chain_warmup))
-    for number, key in enumerate(networks):
-        repeated.append(_network(key, number % workers, settings))
+    repeated += [_network(key, workers + number // settings.networks_per_worker, settings) for number, key in enumerate(networks)]
     identity = {"space": space.name, "restrictions": _restrictions(space), "seed": seed, "settings": settings.to_dict()}
     return MeasurementPlan(identity, settings, seed, blocks, networks, tuple(repeated), anchor_of(blocks))
 
@@ -222,14 +221,14 @@ def anchor_of(blocks: Mapping[str, BlockSpec]) -> str:
 
 
 def _workers(chosen: Sequence[Repeated], models_per_worker: int) -> list[int]:
-    """Return the worker of each of some that are left of a round: as few workers as may hold their models."""
+    """Return the worker of each of some that are left of a round: as few workers as may hold their blocks; networks keep theirs."""
     number, held, found = 0, set[str](), {}
-    for repeated in sorted(chosen, key=lambda repeated: repeated.worker):
+    for repeated in sorted((r for r in chosen if r.mode != NETWORK), key=lambda repeated: repeated.worker):
         if held and len(held.union(repeated.subjects)) > models_per_worker:
             number, held = number + 1, set()
         held.update(repeated.subjects)
         found[repeated] = number
-    return [found[repeated] for repeated in chosen]
+    return [found.get(repeated, repeated.worker) for repeated in chosen]
 
 
 def _alone(key: str, worker: int, settings: ProtocolSettings) -> Repeated:
