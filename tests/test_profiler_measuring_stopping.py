@@ -19,7 +19,7 @@ from supernets.spaces import space
 
 SPACE = space("ofa-mobilenetv3-tiny").restrict({"resolution": (20,), "kernel_size": (3,)})
 SETTINGS = ProtocolSettings(rounds=2, most_rounds=6, alone_visits=2, chain_visits=2, network_visits=2, calibration_networks=1, held_out_networks=1,
-                            min_call_us=0)  # fmt: skip
+                            further_time_percent=1000, min_call_us=0)  # fmt: skip
 PLAN = make_plan(SPACE, SETTINGS)
 SECOND_NS = 10**9
 
@@ -92,6 +92,14 @@ def test_the_time_cap_ends_further_rounds_but_not_the_first_ones(tmp_path):
     assert summary.stopped_by == BY_TIME_CAP and summary.complete
     assert sorted(rounds_of(tmp_path / "a.lut")) == [0, 1]
     assert BY_TIME_CAP in {outcome.stopped_by for outcome in ended}
+
+
+def test_further_rounds_take_no_more_than_a_share_of_the_first_ones_time(tmp_path):
+    summary, _ = collected(tmp_path / "a.lut", Clocked(), replace(SETTINGS, further_time_percent=10))
+    assert summary.stopped_by == BY_TIME_CAP
+    with MeasurementStore(tmp_path / "a.lut", read_only=True) as store:
+        evidence = Evidence.of_store(store)
+        assert 1.0 < evidence.seconds() / evidence.seconds(SETTINGS.rounds) < 1.2
 
 
 def spent_s(path) -> float:

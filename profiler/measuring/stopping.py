@@ -42,11 +42,16 @@ def next_round(plan: MeasurementPlan, evidence: Evidence, number: int, time_budg
         return NextRound((), BY_TARGET)
     if number >= (max(plan.settings.rounds, plan.settings.most_rounds) if time_budget_s is None else MOST_ROUNDS_EVER):
         return NextRound((), BY_ROUNDS)
-    limit_s = plan.settings.time_cap_s if time_budget_s is None else time_budget_s
+    limit_s = _time_cap_s(plan, evidence) if time_budget_s is None else time_budget_s
     affordable = _affordable(wanting, evidence, number, limit_s - evidence.seconds(number))
     if not affordable:
         return NextRound((), BY_TIME_CAP if time_budget_s is None else BY_TIME_BUDGET)
     return NextRound(plan.round_of(number, [repeated for repeated in plan.repeated if repeated in affordable]))
+
+
+def _time_cap_s(plan: MeasurementPlan, evidence: Evidence) -> float:
+    settings = plan.settings
+    return min(settings.time_cap_s, (1 + settings.further_time_percent / 100) * evidence.seconds(settings.rounds))
 
 
 def outcomes(plan: MeasurementPlan, evidence: Evidence, stopped_by: str) -> list[Outcome]:
