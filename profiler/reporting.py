@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,15 +20,16 @@ from predictors.base import LatencyPredictor
 from predictors.latency.calibrated import CalibratedAdditive
 from predictors.latency.choosing import choose
 from predictors.latency.judging import fit_and_judge, measured_networks
-from predictors.quality import AccuracyQuality
 from profiler.caution import Caution
 from profiler.coverage import covered_space
 from profiler.files import read_json
 from profiler.measuring.evidence import Evidence
 from profiler.report import data as report
+from profiler.report import findings
 from profiler.report.kinds import block_kinds
 from profiler.report.session import session
 from profiler.report.staircase import staircase
+from profiler.search_reporting import accuracy_latency, accuracy_qualities, accuracy_rows, finalists
 from profiler.subnet import SubnetRecord, read_subnet
 from profiler.trust import trust_checks
 from supernets import counts
@@ -35,8 +37,13 @@ from supernets.blocks import BlockSpec
 from supernets.space import SearchSpace
 from supernets.spaces import space as search_space
 
+IN_CHAINS = "run in chains as inside a network; 10th percentile of all runs of all visits"
+# How block latencies of each origin were come by.
+BLOCK_ORIGINS = {
+    "measured": IN_CHAINS, "simulated": IN_CHAINS, "interpolated": "from the same blocks at other sides or widths that were measured",
+    "imported": "as another tool's table has them", "predicted": "by a predictor",
+}  # fmt: skip
 FEWEST_NETWORKS = 3  # fewer make no picture
-RANDOM_SHOWN = 400  # random networks drawn into the accuracy-latency figure
 # Sections that only the files of a whole run, or a table's own networks, can fill.
 COMMANDS = {"held-out": "profiler collect", "accuracy-latency": "profiler run", "history": "profiler run"}
 
@@ -97,33 +104,32 @@ def report_data(files: ReportFiles) -> report.ReportData:
     if record is not None:
         _refuse_other_conditions(record, table)
     found = None if files.search is None else read_json(files.search)
-    space = search_space(record.architecture.space if record is not None else table.space or "")
-    covered = _covered(space, table)
-    qualities = _qualities(files)
+    named = record.architecture.space if record is not None else table.space
+    space = None if named is None else search_space(named)
+    covered = None if space is None else _covered(space, table)
+    qualities = accuracy_qualities(files.accuracy_predictors)
     fitted = {} if covered is None or not len(measured_networks(covered, table, "calibration")) else fit_and_judge(covered, table)
     created, version = made()
     return report.ReportData(
-        space=space.name,
+        space="blocks of no named space" if space is None else space.name,
         device=table.condition.device,
         condition=_condition(table, sessions),
         created=created,
         version=version,
         simulated=table.condition.simulated,
-        subnet=None if record is None else _subnet(space, record, table),
-        macs_latency=_macs_latency(space, table),
+        subnet=None if record is None or space is None else _subnet(space, record, table),
+        macs_latency=None if space is None else _macs_latency(space, table),
         kinds=block_kinds(table.entries.values()),
         staircase=None if covered is None else staircase(covered, table),
         session=session(table, evidence, outcomes),
         held_out=None if covered is None else _held_out(covered, table, fitted),
-        accuracy_latency=None if found is None or record is None else _accuracy_latency(fitted, record, found, files.chosen_accuracy),
-        finalists=() if record is None else _finalists(space, record),
-        accuracy_predictors=_accuracy_rows(
-            qualities, None if files.chosen_accuracy is None else accuracy_predictors.load(files.chosen_accuracy).name
-        ),
+        accuracy_latency=None if found is None or record is None else accuracy_latency(fitted, record, found, files.chosen_accuracy),
+        finalists=() if record is None or space is None else finalists(space, record),
+        accuracy_predictors=accuracy_rows(qualities, None if files.chosen_accuracy is None else accuracy_predictors.load(files.chosen_accuracy).name),
         accuracy_reliability=next((quality.label_reliability for quality in qualities.values()), None),
         history=() if found is None else tuple(report.SearchPoint(point["evaluations"], point["accuracy"]) for point in found["history"]),
         checks=checks,
-        origins=_origins(table),
+        origins=_origins(table, fitted),
         commands=COMMANDS,
     )
 
@@ -226,76 +232,17 @@ def _held_out(space: SearchSpace, table: LatencyTable, fitted: Mapping[str, Late
     )  # fmt: skip
 
 
-def _accuracy_latency(
-    fitted: Mapping[str, LatencyPredictor], record: SubnetRecord, found: Mapping[str, Any], chosen_accuracy: Path | None
-) -> report.AccuracyLatency:
-    front = tuple((point["latency_ms"], point["accuracy"]) for point in found["front"])
-    random: tuple[tuple[float, float], ...] = ()
-    if chosen_accuracy is not None and fitted:
-        latency = fitted[choose(fitted)]
-        population = latency.space.sample_population(RANDOM_SHOWN, np.random.default_rng(0))
-        accuracies = accuracy_predictors.load(chosen_accuracy).predict(population)
-        random = tuple(zip(latency.predict(population).tolist(), accuracies.tolist(), strict=True))
-    chosen = None
-    if record.predicted_latency_ms is not None and record.predicted_accuracy is not None:
-        chosen = (record.predicted_latency_ms, record.predicted_accuracy)
-    return report.AccuracyLatency(front, random, chosen, record.max_latency_ms)
-
-
-def _finalists(space: SearchSpace, record: SubnetRecord) -> tuple[report.Finalist, ...]:
-    return tuple(
-        report.Finalist(
-            predicted_accuracy=f["predicted_accuracy"],
-            predicted_latency_ms=f["predicted_latency_ms"],
-            measured_accuracy=f.get("measured_accuracy"),
-            measured_latency_ms=f.get("measured_latency_ms"),
-            macs=counts.macs(space.blocks(space.architecture(f["architecture"]["values"]))),
-            chosen=f["architecture"] == record.architecture.to_dict(),
-        )
-        for f in record.finalists
-        if "measured_latency_ms" in f
-    )
-
-
-def _accuracy_rows(qualities: Mapping[str, AccuracyQuality], chosen: str | None) -> tuple[report.AccuracyPredictorRow, ...]:
-    rows = []
-    for name, quality in qualities.items():
-        rows.append(
-            report.AccuracyPredictorRow(
-                name,
-                quality.training_count,
-                quality.rmse_points / 100,
-                quality.kendall,
-                kendall_within_resolution=quality.kendall_within,
-                chosen=name == chosen,
-            )
-        )
-    if rows:
-        rows.append(
-            report.AccuracyPredictorRow(
-                "line in MACs (baseline)",
-                quality.training_count,
-                quality.macs_rmse_points / 100,
-                quality.macs_kendall,
-                kendall_within_resolution=quality.macs_kendall_within,
-            )
-        )
-    return tuple(rows)
-
-
-def _qualities(files: ReportFiles) -> dict[str, AccuracyQuality]:
-    predictors = [accuracy_predictors.load(folder) for folder in files.accuracy_predictors]
-    return {predictor.name: predictor.quality_ for predictor in predictors if predictor.quality_ is not None}
-
-
-def _origins(table: LatencyTable) -> tuple[report.Origin, ...]:
-    device = table.condition.origin
+def _origins(table: LatencyTable, fitted: Mapping[str, LatencyPredictor]) -> tuple[report.Origin, ...]:
+    device, networks = table.condition.origin, len(table.networks())
+    entries = Counter(entry.origin for entry in table.entries.values())
+    found = [report.Origin("block latencies", origin, f"{count} blocks, {BLOCK_ORIGINS[origin]}") for origin, count in entries.most_common()]
+    if networks:
+        found.append(report.Origin("network latencies", device, f"{networks} whole networks, interleaved with the blocks"))
+    if fitted:
+        used = findings.predictor_label(choose(fitted))
+        found.append(report.Origin("latency of a subnet", "predicted", f"{used}: fitted to the calibration networks, chosen by cross-validation"))
     return (
-        report.Origin(
-            "block latencies", device, f"{len(table.entries)} blocks, run in chains as inside a network; 10th percentile of all runs of all visits"
-        ),
-        report.Origin("network latencies", device, f"{len(table.networks())} whole networks, interleaved with the blocks"),
-        report.Origin("latency of a subnet", "predicted", "sum of its blocks' entries, scaled and shifted to the calibration networks"),
+        *found,
         report.Origin("accuracy of a subnet", "predicted", "by a predictor fitted on subnets measured on held-out images, norms calibrated for each"),
         report.Origin("MACs and parameters", "counted", "multiply-adds of convolutions and linear layers, each counted once"),
     )

@@ -167,6 +167,14 @@ def test_a_report_of_a_table_is_one_page(table: Path, tmp_path: Path) -> None:
     assert "MACs against latency" in page and "simulated" in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_two_tables_are_compared_on_one_page(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", "--compare", str(table), str(table), "--out", str(tmp_path / "both.html"), "--json"]) == 0
+    assert "Both tables were measured under the same condition" in (tmp_path / "both.html").read_text()
+    told = json.loads(capsys.readouterr().out)
+    assert told["comparison"]["blocks"]["ratios"]["50"] == 1.0 and told["comparison"]["networks"]["spearman"] == pytest.approx(1)
+    assert told["report"].endswith("both.html")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
@@ -186,7 +194,8 @@ def test_a_report_of_a_table_is_one_page(table: Path, tmp_path: Path) -> None:
         (["sample", "--weights", "notes.txt", "--out", "a.db"], 1, "notes.txt"),
         (["fit", "accuracy", "--samples", "notes.txt", "--out", "p"], 1, "notes.txt"),
         (["run", "--space", TINY, "--preset", "slow", "--out", "r"], 2, "unknown preset 'slow'"),
-        (["report", "--out", "r.html"], 2, "one of the two"),
+        (["report", "--out", "r.html"], 2, "one of the three"),
+        (["report", "--compare", "a.lut", "b.lut", "--subnet", "s.json", "--out", "r.html"], 2, "go with --table"),
         (["spaces", "nothing"], 2, "unknown space 'nothing'"),
     ],
 )

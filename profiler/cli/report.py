@@ -32,7 +32,11 @@ def command(
     from profiler.cli.output import print_json, say
 
     if sum(given is not None for given in (run, table, compare)) != 1:
-        raise BadOptionError("a report needs one of a run's folder (--run FOLDER), a latency table (--table FILE), and two to compare (--compare)")
+        raise BadOptionError(
+            "a report needs a run's folder (--run FOLDER), a latency table (--table FILE) or two to compare (--compare FILE FILE), one of the three"
+        )
+    if table is None and (subnet is not None or accuracy):
+        raise BadOptionError("--subnet and --accuracy go with --table; a run's folder has its own, and a comparison needs none")
     shown = _compared(compare, out) if compare is not None else _reported(run, table or Path(), subnet, tuple(accuracy or ()), out)
     if as_json:
         print_json({"report": str(out), **shown})
