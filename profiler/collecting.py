@@ -104,15 +104,12 @@ def collect_table(space: SearchSpace, agent: DeviceAgent, out: Path, preset_name
         def measure(plan: MeasurementPlan, budget_s: float | None) -> CollectSummary:
             return collect(space, agent, store, plan, lambda done, total: report(done, total, ""), time_budget_s=budget_s, evidence=evidence)
 
-        try:
-            if thinning is None:
-                summary = measure(make_plan(space, settings, seed), time_budget_s)
-            else:
-                summary = collect_thinned(thinning, store, settings, seed, measure, time_budget_s)
-            found = tuple(check for check in trust_checks(store, evidence) if not check.passed)
-            _store_warnings(store, found)
-        finally:
-            store.finish()
+        if thinning is None:
+            summary = measure(make_plan(space, settings, seed), time_budget_s)
+        else:
+            summary = collect_thinned(thinning, store, settings, seed, measure, time_budget_s)
+        found = tuple(check for check in trust_checks(store, evidence) if not check.passed)
+        _store_warnings(store, found)
         thinned = thinned_table(store)
     blocks, networks = len(evidence.subjects(CHAIN)), len(evidence.subjects(NETWORK))
     return CollectResult(out, space.name, blocks, networks, summary, found, thinned)
