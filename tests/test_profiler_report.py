@@ -308,10 +308,10 @@ def test_the_noise_ceiling_and_the_coverage_stand_beside_each_predictor(full: st
     shown = full_data().held_out
     assert shown is not None
     text = Page(full).text.replace(display.NARROW_SPACE, " ")
-    assert "noise ceiling: a perfect predictor 0.90 % 1×" in text
+    assert "noise ceiling: a perfect predictor 0.90 % 1.0×" in text
     for quality in shown.qualities.values():
-        assert f"{quality.mape_percent:.2f} % {quality.mape_percent / 0.9:.1f}×" in text
-        assert f"{100 * (quality.coverage_share or 0):.0f} % 8.0 %" in text
+        covered = f"{100 * (quality.coverage_share or 0):.0f} % 8.0 %"
+        assert f"{quality.mape_percent:.2f} % {quality.mape_percent / 0.9:.1f}× {covered}" in text
     unknown = replace(shown, qualities={name: replace(q, repeatability_percent=None, coverage_share=None) for name, q in shown.qualities.items()})
     assert "perfect predictor) unknown" in Page(report_html(replace(full_data(), held_out=unknown))).text
 

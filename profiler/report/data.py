@@ -136,11 +136,6 @@ class HeldOut:
         percent = self.qualities[self.chosen].repeatability_percent
         return None if percent is None else percent / 100
 
-    @property
-    def ceiling_kendall(self) -> float | None:
-        """How the measurements rank the networks twice over (Kendall's tau): no predictor can be expected to do better."""
-        return self.qualities[self.chosen].repeatability_kendall
-
 
 @dataclass(frozen=True)
 class AccuracyLatency:

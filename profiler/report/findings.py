@@ -132,7 +132,7 @@ def held_out_sentence(data: HeldOut) -> str:
     if chosen.coverage_share is not None:
         text += (
             f" Its 90{display.NARROW_SPACE}% intervals hold {display.percent(chosen.coverage_share, 0)} of the measurements, "
-            f"and are {display.decimals(chosen.interval_width_percent, 1)}{display.NARROW_SPACE}% of the prediction wide."
+            f"and are {interval_width(chosen)} of the prediction wide."
         )
     return text
 
@@ -148,6 +148,11 @@ def held_out_figures(data: HeldOut) -> list[tuple[str, str]]:
 def above_ceiling(quality: LatencyQuality, data: HeldOut) -> str:
     """Return how many times the noise ceiling a predictor's mean error is."""
     return f"{quality.mape_percent / 100 / data.ceiling:.1f}×" if data.ceiling else display.NOTHING
+
+
+def interval_width(quality: LatencyQuality) -> str:
+    """Return how wide a predictor's intervals are, as a share of the prediction."""
+    return display.percent(None if quality.interval_width_percent is None else quality.interval_width_percent / 100)
 
 
 def _mape(quality: LatencyQuality) -> str:
