@@ -1,7 +1,6 @@
 # ruff: noqa: E402  (torch may be missing: the imports below it need it)
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
