@@ -308,7 +308,7 @@ def test_the_noise_ceiling_and_the_coverage_stand_beside_each_predictor(full: st
     shown = full_data().held_out
     assert shown is not None
     text = Page(full).text.replace(display.NARROW_SPACE, " ")
-    assert "noise ceiling: a perfect predictor 0.90 % 1.0×" in text
+    assert "perfect predictor 0.90 % 1.0×" in text
     for quality in shown.qualities.values():
         covered = f"{100 * (quality.coverage_share or 0):.0f} % 8.0 %"
         assert f"{quality.mape_percent:.2f} % {quality.mape_percent / 0.9:.1f}× {covered}" in text

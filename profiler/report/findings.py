@@ -22,7 +22,7 @@ LABELS = {
     "mlp": "MLP",
     "physical": "physical model, no table",
     "ridge": "ridge regression",
-    "terms": "table sum and correcting terms",
+    "terms": "corrected table sum",
     "xgboost": "XGBoost",
 }
 EQUAL_MACS = 0.05  # networks whose MACs differ by at most this count as equal in MACs
