@@ -26,6 +26,11 @@ def claim(connection: Connection, plan_ids: Iterable[str], collector: str, now_s
     return own
 
 
+def holds(connection: Connection, collector: str) -> bool:
+    """Return whether the collector has claimed something."""
+    return connection.execute(select(CLAIMS.c.plan_id).where(CLAIMS.c.collector == collector).limit(1)).first() is not None
+
+
 def release(connection: Connection, collector: str) -> None:
     """Give back what the collector claimed."""
     connection.execute(CLAIMS.delete().where(CLAIMS.c.collector == collector))

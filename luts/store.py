@@ -221,9 +221,12 @@ class MeasurementStore:
             return claims.claim(connection, plan_ids, collector, now_s, lease_s)
 
     def release(self, collector: str) -> None:
-        """Give back what the collector claimed and has not made."""
-        with self._database.writing() as connection:
-            claims.release(connection, collector)
+        """Give back what the collector claimed and has not made; where that is nothing, the store stays as it is, bit for bit."""
+        with self._database.reading() as connection:
+            holds = claims.holds(connection, collector)
+        if holds:
+            with self._database.writing() as connection:
+                claims.release(connection, collector)
 
     # --- findings ---------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import os
+from dataclasses import fields
 
 import pytest
 
@@ -12,6 +14,7 @@ from device_agents.base import DeviceAgent, UnknownDevice
 from device_agents.devices import DeviceFileError, connect, list_devices, transport_class
 from device_agents.local import LocalAgent
 from device_agents.simulated import SimulatedAgent
+from device_agents.simulated_noise import Disturbances
 
 
 def test_built_in_devices_are_this_machine_and_a_simulated_one():
@@ -70,7 +73,8 @@ def test_every_transport_is_an_agent_whose_settings_its_constructor_takes():
     for name in TRANSPORTS:
         agent = transport_class(name)
         assert issubclass(agent, DeviceAgent)
-        assert set(agent.setting_names) <= set(agent.__init__.__kwdefaults__)
+        taken = [parameter for parameter in inspect.signature(agent).parameters.values() if parameter.kind is parameter.KEYWORD_ONLY]
+        assert set(agent.setting_names) <= {parameter.name for parameter in taken} | {f.name for f in fields(Disturbances)}
 
 
 def test_transports_come_through_the_entry_point_group_too(monkeypatch):
