@@ -29,7 +29,7 @@ Report = Callable[[int, int, str], None]  # done, of how many, note
 class CollectResult:
     """A collected table: where it is, what it holds, and what this call added."""
 
-    path: Path
+    place: str
     space: str
     blocks: int
     networks: int
@@ -39,7 +39,7 @@ class CollectResult:
 
     def sentence(self) -> str:
         """Return what was done, in one sentence."""
-        holds = f"{self.path} holds {self.blocks} blocks and {self.networks} whole networks of {self.space}"
+        holds = f"{self.place} holds {self.blocks} blocks and {self.networks} whole networks of {self.space}"
         if self.summary.nothing_to_do:
             return f"nothing to do: {holds}, all {self.summary.skipped_visits} visits of this plan"
         before = f", {self.summary.skipped_visits} were there before" if self.summary.skipped_visits else ""
@@ -56,7 +56,7 @@ class CollectResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON-serialisable mapping."""
         warnings = [{"code": w.caution.code, "text": w.text, "numbers": dict(w.numbers)} for w in self.warnings if w.caution is not None]
-        return {**asdict(replace(self, warnings=())), "path": str(self.path), "warnings": warnings}
+        return {**asdict(replace(self, warnings=())), "warnings": warnings}
 
 
 def space_to_measure(name: str, resolutions: str | None) -> SearchSpace:
@@ -82,9 +82,9 @@ def narrowed(space: SearchSpace, resolutions: str | None) -> SearchSpace:
     return space if resolutions is None else space.restrict({"resolution": parse_resolutions(resolutions)})
 
 
-def collect_table(space: SearchSpace, agent: DeviceAgent, out: Path, preset_name: str, seed: int, report: Report, rounds: int | None = None,
+def collect_table(space: SearchSpace, agent: DeviceAgent, out: str | Path, preset_name: str, seed: int, report: Report, rounds: int | None = None,
                   time_budget_s: float | None = None, thin_out: bool = False) -> CollectResult:  # fmt: skip
-    """Measure what the file at `out` still lacks of a space's table; a finished one is left as it is.
+    """Measure what the store at `out` (a file's path, or a URL) still lacks of a space's table; a finished one is left as it is.
 
     More `rounds`, or a larger time budget than all sessions together spent, go on with it. A table that is to `thin_out`
     measures some resolutions in full, and interpolates the blocks of the others.
@@ -95,10 +95,11 @@ def collect_table(space: SearchSpace, agent: DeviceAgent, out: Path, preset_name
     """
     settings = preset(preset_name) if rounds is None else replace(preset(preset_name), rounds=rounds)
     thinning = thin(space, seed) if thin_out else None
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(out, Path):
+        out.parent.mkdir(parents=True, exist_ok=True)
     with MeasurementStore(out) as store:
         if store.accuracies():
-            raise StoreError(f"{out} holds sampled accuracies; collect latencies into a file of their own")
+            raise StoreError(f"{store.name} holds sampled accuracies; collect latencies into a file of their own")
         evidence = Evidence.of_store(store)
 
         def measure(plan: MeasurementPlan, budget_s: float | None) -> CollectSummary:
@@ -112,7 +113,7 @@ def collect_table(space: SearchSpace, agent: DeviceAgent, out: Path, preset_name
         _store_warnings(store, found)
         thinned = thinned_table(store)
     blocks, networks = len(evidence.subjects(CHAIN)), len(evidence.subjects(NETWORK))
-    return CollectResult(out, space.name, blocks, networks, summary, found, thinned)
+    return CollectResult(store.name, space.name, blocks, networks, summary, found, thinned)
 
 
 def _store_warnings(store: MeasurementStore, found: Sequence[TrustCheck]) -> None:

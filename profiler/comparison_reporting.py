@@ -11,7 +11,7 @@ from profiler.reporting import made
 from profiler.table_comparing import compare_opened
 
 
-def compared_tables(paths: Sequence[Path], mode: str = "chain", space: str | None = None) -> ComparisonData:
+def compared_tables(paths: Sequence[str | Path], mode: str = "chain", space: str | None = None) -> ComparisonData:
     """Return how the tables in two files compare; random networks are of the named space, or of the one both tables are of.
 
     Raises:

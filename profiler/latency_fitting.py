@@ -30,7 +30,7 @@ Report = Callable[[int, int, str], None]
 Fitted = tuple[str, dict[str, LatencyQuality]]  # name of the saved predictor, and the quality of each
 
 
-def space_of_table(table: Path, name: str | None, resolutions: str | None) -> SearchSpace:
+def space_of_table(table: str | Path, name: str | None, resolutions: str | None) -> SearchSpace:
     """Return the space to fit for: the named one or the table's own, with only these resolutions, or all that the table covers.
 
     Raises:
@@ -44,7 +44,7 @@ def space_of_table(table: Path, name: str | None, resolutions: str | None) -> Se
     return covered_space(space, opened) if resolutions is None else narrowed(space, resolutions)
 
 
-def fit_latency(space: SearchSpace, table: Path, out: Path) -> Fitted:
+def fit_latency(space: SearchSpace, table: str | Path, out: Path) -> Fitted:
     """Fit the latency predictors on a table's networks and save the one that cross-validation chooses.
 
     Without held-out networks the qualities are those of cross-validation; each says which it is.

@@ -35,7 +35,7 @@ class Prediction:
     accuracy: float | None
 
 
-def predict(architecture: Architecture, table: Path | None, latency: Path | None, accuracy: Path | None) -> Prediction:
+def predict(architecture: Architecture, table: str | Path | None, latency: Path | None, accuracy: Path | None) -> Prediction:
     """Return counts, the latency by each predictor of a table (or a fitted one), and the accuracy by a fitted predictor.
 
     Raises:
@@ -74,7 +74,7 @@ def _predicted_ms(predictor: LatencyPredictor, population: Population) -> tuple[
     return predicted_ms, (float(lower_ms[0]), float(upper_ms[0]))
 
 
-def predicted_latency_ms(record: SubnetRecord, info: DeviceInfo, table: Path | None, latency: Path | None = None) -> float | None:
+def predicted_latency_ms(record: SubnetRecord, info: DeviceInfo, table: str | Path | None, latency: Path | None = None) -> float | None:
     """Return what a fitted predictor, or a table, predicts for the subnet; without either, what its own file says, if that was for this condition.
 
     Raises:

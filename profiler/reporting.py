@@ -52,7 +52,7 @@ COMMANDS = {"held-out": "profiler collect", "accuracy-latency": "profiler run", 
 class ReportFiles:
     """The files a report is made of; None where there is none, and its sections are left out."""
 
-    table: Path
+    table: str | Path
     subnet: Path | None = None
     search: Path | None = None
     accuracy_predictors: tuple[Path, ...] = ()

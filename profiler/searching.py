@@ -66,7 +66,7 @@ class Predictors:
         return float(np.median(self.random_latencies_ms(seed)))
 
 
-def open_predictors(table: Path | None, latency: Path | None, accuracy: Path, resolutions: str | None = None) -> Predictors:
+def open_predictors(table: str | Path | None, latency: Path | None, accuracy: Path, resolutions: str | None = None) -> Predictors:
     """Return the predictors of files: the accuracy predictor's folder, and a latency table or a fitted latency predictor.
 
     Without `resolutions`, the space is what the table covers or the latency predictor was fitted for.

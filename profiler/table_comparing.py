@@ -45,7 +45,9 @@ class Comparison:
         return asdict(self)
 
 
-def compare_tables(first: Path, second: Path, mode: str = "chain", space: str | None = None, worst: int = 10, seed: int = 0) -> Comparison:
+def compare_tables(
+    first: str | Path, second: str | Path, mode: str = "chain", space: str | None = None, worst: int = 10, seed: int = 0
+) -> Comparison:
     """Return how two tables agree, block by block and over random networks of a space: the named one, or the one both are of.
 
     Raises:

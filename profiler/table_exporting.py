@@ -23,7 +23,7 @@ class Exported:
     not_held: tuple[str, ...]
 
 
-def export_table(table: Path, out: Path, form: TableFormat, mode: str = "chain", space: str | None = None) -> Exported:
+def export_table(table: str | Path, out: Path, form: TableFormat, mode: str = "chain", space: str | None = None) -> Exported:
     """Write a table as a file of the format, or as a folder of files where the format has one a resolution.
 
     Raises:

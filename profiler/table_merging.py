@@ -11,7 +11,7 @@ from luts.table import LatencyTable
 from profiler.new_table import new_table_file
 
 
-def merge_tables(first: Path, second: Path, out: Path) -> MergeSummary:
+def merge_tables(first: Path, second: str | Path, out: Path) -> MergeSummary:
     """Make a table file of two, with every visit of both.
 
     Raises:

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, Cores, DeviceName, Resolutions, Runtime, Seed, SpaceName, Threads, parse_cores
+from profiler.cli.options import AsJson, BadOptionError, Cores, DeviceName, Resolutions, Runtime, Seed, SpaceName, Threads, file_to_write, parse_cores
 
 
 def command(
     space: SpaceName,
-    out: Annotated[Path, typer.Option("--out", help="Latency table to write, or to go on with (.lut).")],
+    out: Annotated[Path | None, typer.Option("--out", help="Latency table to write, or to go on with (.lut).")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="A store on a server instead, postgresql://USER@HOST/DATABASE?schema=NAME, for several collectors at once."),
+    ] = None,
     device: DeviceName = "local",
     resolutions: Resolutions = None,
     runtime: Runtime = None,
@@ -43,11 +47,14 @@ def command(
     from profiler.cli.output import print_json, progress_bar, say
     from profiler.collecting import collect_table, space_to_measure
 
+    if (out is None) == (store is None):
+        raise BadOptionError(f"--out is {out} and --store is {store}; give one of them: a file, or the URL of a store")
+    place = store if out is None else file_to_write(out)
     budget_s = None if time_budget is None else parse_duration_s(time_budget)
     measured_space = space_to_measure(space, resolutions)
     agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
     with agent, progress_bar("measuring") as report:
-        result = collect_table(measured_space, agent, out, preset, seed, report, rounds, budget_s, thin)
+        result = collect_table(measured_space, agent, place or "", preset, seed, report, rounds, budget_s, thin)
     if as_json:
         print_json(result.to_dict())
         return

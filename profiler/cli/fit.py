@@ -15,7 +15,7 @@ app = typer.Typer(help="Fit predictors of latency or of accuracy.", no_args_is_h
 @app.command("latency")
 def latency(
     out: Annotated[Path, typer.Option("--out", help="Folder for the predictor.")],
-    table: Annotated[Path | None, typer.Option("--table", help="Latency table (.lut) with whole networks in it.")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="Latency table (.lut) with whole networks in it.")] = None,
     networks: Annotated[
         int | None, typer.Option("--networks", min=1, max=1000, help="Measure this many networks now, and do without a table.")
     ] = None,

@@ -12,7 +12,7 @@ from profiler.cli.options import AsJson
 
 def command(
     subnet: Annotated[Path, typer.Option("--subnet", help="Subnet file, or a plain architecture (space, values).")],
-    table: Annotated[Path | None, typer.Option("--table", help="Latency table (.lut) to predict from.")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="Latency table (.lut) to predict from.")] = None,
     latency: Annotated[Path | None, typer.Option("--latency", help="Folder of a fitted latency predictor.")] = None,
     accuracy: Annotated[Path | None, typer.Option("--accuracy", help="Folder of a fitted accuracy predictor.")] = None,
     as_json: AsJson = False,

@@ -13,13 +13,13 @@ from profiler.cli.options import AsJson, BadOptionError, file_to_write
 def command(
     out: Annotated[Path, typer.Option("--out", callback=file_to_write, help="HTML page to write.")],
     run: Annotated[Path | None, typer.Option("--run", help="Folder of `profiler run`; its files are taken.")] = None,
-    table: Annotated[Path | None, typer.Option("--table", help="Latency table (.lut), when there is no run.")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="Latency table (.lut), when there is no run.")] = None,
     subnet: Annotated[Path | None, typer.Option("--subnet", help="Subnet file, exported and verified or not.")] = None,
     accuracy: Annotated[
         list[Path] | None, typer.Option("--accuracy", help="Folder of a fitted accuracy predictor; may be given several times.")
     ] = None,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option("--compare", metavar="TABLE TABLE", help="Two latency tables (.lut) to compare instead.")
+        tuple[str, str] | None, typer.Option("--compare", metavar="TABLE TABLE", help="Two latency tables (.lut) to compare instead.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,14 +37,14 @@ def command(
         )
     if table is None and (subnet is not None or accuracy):
         raise BadOptionError("--subnet and --accuracy go with --table; a run's folder has its own, and a comparison needs none")
-    shown = _compared(compare, out) if compare is not None else _reported(run, table or Path(), subnet, tuple(accuracy or ()), out)
+    shown = _compared(compare, out) if compare is not None else _reported(run, table or "", subnet, tuple(accuracy or ()), out)
     if as_json:
         print_json({"report": str(out), **shown})
     else:
         say(f"the report is {out}")
 
 
-def _compared(tables: tuple[Path, Path], out: Path) -> dict[str, Any]:
+def _compared(tables: tuple[str, str], out: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     from profiler.comparison_reporting import compared_tables
@@ -55,7 +55,7 @@ def _compared(tables: tuple[Path, Path], out: Path) -> dict[str, Any]:
     return asdict(data)
 
 
-def _reported(run: Path | None, table: Path, subnet: Path | None, accuracy: tuple[Path, ...], out: Path) -> dict[str, Any]:
+def _reported(run: Path | None, table: str, subnet: Path | None, accuracy: tuple[Path, ...], out: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     from profiler.report.page import write_report

@@ -15,7 +15,7 @@ def command(
     accuracy: Annotated[Path, typer.Option("--accuracy", help="Folder of a fitted accuracy predictor.")],
     max_latency_ms: Annotated[float, typer.Option("--max-latency-ms", callback=latency_budget, help="Latency budget in milliseconds.")],
     out: Annotated[Path, typer.Option("--out", callback=file_to_write, help="Subnet file to write.")],
-    table: Annotated[Path | None, typer.Option("--table", help="Latency table (.lut) of `profiler collect`.")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="Latency table (.lut) of `profiler collect`.")] = None,
     latency: Annotated[Path | None, typer.Option("--latency", help="Folder of a fitted latency predictor, instead of --table.")] = None,
     resolutions: Resolutions = None,
     strategy: Annotated[str, typer.Option("--strategy", help="evolution or random.")] = "evolution",

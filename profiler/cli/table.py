@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from luts.table import Entry
 
 app = typer.Typer(help="Look into latency tables.", no_args_is_help=True, rich_markup_mode=None)
-TablePath = Annotated[Path, typer.Argument(help="Latency table (.lut).")]
+TablePlace = Annotated[str, typer.Argument(help="Latency table: a file (.lut), or the URL of a store.")]
 Mode = Annotated[str, typer.Option("--mode", help="chain (as inside a network) or alone.")]
 Format = Annotated[
     str | None, typer.Option("--format", help="ofa-yaml, proxyless-yaml, csv, parquet or json; by default what the file's ending says.")
@@ -23,7 +23,7 @@ SpaceOfTable = Annotated[str | None, typer.Option("--space", help="Search space 
 
 @app.command("show")
 def show(
-    table: TablePath,
+    table: TablePlace,
     mode: Mode = "chain",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Blocks to show, slowest first; by default 20, and all as JSON.")] = None,
     as_json: AsJson = False,
@@ -66,7 +66,7 @@ def show(
 
 @app.command("export")
 def export(
-    table: TablePath,
+    table: TablePlace,
     out: Annotated[Path, typer.Option("--out", help="File to write; for the YAML formats a folder, with one file a resolution.")],
     format: Format = None,
     mode: Mode = "chain",
@@ -124,8 +124,8 @@ def import_(
 
 @app.command("merge")
 def merge(
-    first: TablePath,
-    second: Annotated[Path, typer.Argument(help="Another one, of the same condition.")],
+    first: Annotated[Path, typer.Argument(help="Latency table (.lut).")],
+    second: Annotated[str, typer.Argument(help="Another one, of the same condition: a file, or the URL of a store.")],
     out: Annotated[Path, typer.Option("--out", help="Latency table (.lut) to write.")],
 ) -> None:
     """Make one table of two that were measured under the same condition: all raw samples of both.
@@ -144,8 +144,8 @@ def merge(
 
 @app.command("compare")
 def compare(
-    first: TablePath,
-    second: Annotated[Path, typer.Argument(help="Latency table to compare with it.")],
+    first: TablePlace,
+    second: Annotated[str, typer.Argument(help="Latency table to compare with it.")],
     mode: Mode = "chain",
     space: Annotated[
         str | None, typer.Option("--space", help="Search space whose random networks are ranked; by default the one both tables are of.")

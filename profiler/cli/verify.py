@@ -18,7 +18,7 @@ def command(
     threads: Threads = None,
     cores: Cores = None,
     devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
-    table: Annotated[Path | None, typer.Option("--table", help="Latency table of the same condition, to predict from.")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="Latency table of the same condition, to predict from.")] = None,
     latency: Annotated[
         Path | None, typer.Option("--latency", help="Folder of a fitted latency predictor of the same condition, instead of --table.")
     ] = None,

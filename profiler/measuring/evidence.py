@@ -85,6 +85,7 @@ class Evidence:
                                                      (visit.state_before, visit.state_after), keys, parts)  # fmt: skip
         self.visits.clear()
         self._by_subject.clear()
+        self._estimates.clear()
         for number in sorted(found):
             self.add(found[number])
 
