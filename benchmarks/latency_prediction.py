@@ -34,7 +34,7 @@ from supernets.spaces import space as search_space
 SEED = 20261122
 NETWORKS, FEW = 200, 10
 AT_ONCE = 50  # networks of one worker: loaded ones of the ImageNet spaces take some 50 MB each
-SETTINGS = ProtocolSettings(rounds=5, most_rounds=5, network_visits=8, network_runs=6, network_warmup=2)
+SETTINGS = ProtocolSettings(rounds=5, most_rounds=5, network_visits=5, network_runs=6, network_warmup=2)
 # Of the chosen predictor: name of the limit, figure, limit, and whether the figure must stay below it.
 LIMITS: tuple[tuple[str, Callable[[LatencyQuality], float], float, bool], ...] = (
     ("MAPE %", lambda q: q.mape_percent, 1.5, True),
