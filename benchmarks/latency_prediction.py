@@ -6,13 +6,18 @@ device under its condition; prints each predictor's errors, and the chosen ones 
     python benchmarks/latency_prediction.py --table cpu.lut --out runs/prediction-onnxruntime.lut
 
 "10 networks" rows use ten of the table's calibration networks, far apart; the last of them not even the table's blocks.
+
+The device's speed wanders by some percent over minutes. So all networks are visited in turn over the whole session, and
+with them ten of the table's calibration networks: how much these take now, against what they took then, is the level of
+this session. Rows are judged at the table's level, the chosen predictor also as the session found it.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +38,7 @@ from supernets.spaces import space as search_space
 
 SEED = 20261122
 NETWORKS, FEW = 200, 10
-AT_ONCE = 50  # networks of one worker: loaded ones of the ImageNet spaces take some 50 MB each
+REFERENCES = 10  # of the table's calibration networks
 SETTINGS = ProtocolSettings(rounds=5, most_rounds=5, network_visits=5, network_runs=6, network_warmup=2)
 # Of the chosen predictor: name of the limit, figure, limit, and whether the figure must stay below it.
 LIMITS: tuple[tuple[str, Callable[[LatencyQuality], float], float, bool], ...] = (
@@ -52,20 +57,31 @@ def drawn(space: SearchSpace, count: int) -> Population:
     return space.sample_different(count, np.random.default_rng(SEED))
 
 
-def measured(table: LatencyTable, space: SearchSpace, count: int, out: Path) -> MeasuredNetworks:
-    """Return measurements of the drawn subnets under the table's condition; those in `out` already are kept."""
+def measured(table: LatencyTable, space: SearchSpace, count: int, out: Path) -> tuple[MeasuredNetworks, float]:
+    """Return measurements of the drawn subnets under the table's condition, and the session's level; visits in `out` already are kept."""
     population, condition = drawn(space, count), table.condition
     items = [NetworkItem(f"benchmark-{i:03d}", tuple(space.blocks(a)), a, "benchmark") for i, a in enumerate(space.decode(population))]
-    found: list[NetworkMeasurement] = []
+    known = table.networks("calibration")
+    references = known[:: max(1, len(known) // REFERENCES)][:REFERENCES]
+    items += [NetworkItem(f"reference-{i:02d}", network.blocks, network.architecture, "reference") for i, network in enumerate(references)]
     with connect(condition.device, runtime=condition.runtime, threads=condition.threads, cores=condition.cores) as agent:
         differences = condition_of(agent.info()).differences_in_words(condition)
         if differences:
             raise SystemExit(f"{table.source} was measured under another condition than this machine offers: {differences}")
         out.parent.mkdir(parents=True, exist_ok=True)
         with MeasurementStore(out) as store:
-            for start in range(0, count, AT_ONCE):
-                found += measure_networks(agent, store, items[start : start + AT_ONCE], SETTINGS, progress=_show).measurements
-    return MeasuredNetworks(population, np.array([m.latency_ms for m in found]), np.array([m.halves_ms for m in found]))
+            found = measure_networks(agent, store, items, SETTINGS, progress=_show).measurements
+    level = float(np.median([now.latency_ms / then.latency_ms for now, then in zip(found[count:], references, strict=True)]))
+    return MeasuredNetworks(population, _latencies_ms(found[:count]), np.array([m.halves_ms for m in found[:count]])), level
+
+
+def _latencies_ms(networks: Sequence[NetworkMeasurement]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([network.latency_ms for network in networks])
+
+
+def at_level(networks: MeasuredNetworks, level: float) -> MeasuredNetworks:
+    """Return what the networks would have taken where this session's level is one."""
+    return MeasuredNetworks(networks.population, networks.latencies_ms / level, networks.halves_ms / level)
 
 
 def _show(done: int, total: int) -> None:
@@ -101,7 +117,8 @@ def main() -> None:
     options = parser.parse_args()
     table, alone = LatencyTable.open(options.table), LatencyTable.open(options.table, "alone")
     space = search_space(table.space or "")
-    fresh, calibration = measured(table, space, options.networks, options.out), measured_networks(space, table, "calibration")
+    as_found, level = measured(table, space, options.networks, options.out)
+    fresh, calibration = at_level(as_found, level), measured_networks(space, table, "calibration")
     few = calibration[spread_rows(network_features(space, calibration.population), FEW)]
     print(f"{len(fresh)} networks of {table.space}, {table.condition.runtime} {table.condition.runtime_version}; {len(calibration)} for calibration")
     fitted, fitted_few = fit_all(space, table, calibration), fit_all(space, table, few)
@@ -112,6 +129,8 @@ def main() -> None:
     quality_few = _row(f"{chosen_few} (chosen), {len(few)} networks", fitted_few[chosen_few], fresh)
     without_table = _row(f"physical, no table, {len(few)} networks", fitted_few["physical"], fresh)
     quality = qualities[chosen]
+    _row(f"{chosen} (chosen), session as found", fitted[chosen], as_found)
+    print(f"level of this session: {level:.3f} of the table's, by {REFERENCES} networks measured in both")
     print(f"noise ceiling (MAPE of a perfect predictor) {quality.repeatability_percent or float('nan'):.2f} %\n")
     for what, figure, limit, below in LIMITS:
         print(_verdict(f"{chosen}: {what}", figure(quality), limit, below))
