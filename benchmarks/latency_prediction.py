@@ -9,7 +9,7 @@ device under its condition; prints each predictor's errors, and the chosen ones 
 
 The device's speed wanders by some percent over minutes. So all networks are visited in turn over the whole session, and
 with them ten of the table's calibration networks: how much these take now, against what they took then, is the level of
-this session. Rows are judged at the table's level, the chosen predictor also as the session found it.
+this session. Rows are judged at the table's level; the chosen predictor's limits both there and as the session found it.
 """
 
 from __future__ import annotations
@@ -129,11 +129,12 @@ def main() -> None:
     quality_few = _row(f"{chosen_few} (chosen), {len(few)} networks", fitted_few[chosen_few], fresh)
     without_table = _row(f"physical, no table, {len(few)} networks", fitted_few["physical"], fresh)
     quality = qualities[chosen]
-    _row(f"{chosen} (chosen), session as found", fitted[chosen], as_found)
+    quality_as_found = _row(f"{chosen} (chosen), session as found", fitted[chosen], as_found)
     print(f"level of this session: {level:.3f} of the table's, by {REFERENCES} networks measured in both")
     print(f"noise ceiling (MAPE of a perfect predictor) {quality.repeatability_percent or float('nan'):.2f} %\n")
-    for what, figure, limit, below in LIMITS:
-        print(_verdict(f"{chosen}: {what}", figure(quality), limit, below))
+    for where, judged in (("at the table's level", quality), ("as found", quality_as_found)):
+        for what, figure, limit, below in LIMITS:
+            print(_verdict(f"{chosen} {where}: {what}", figure(judged), limit, below))
     print(_verdict(f"{chosen_few}, {len(few)} networks: MAPE %", quality_few.mape_percent, MOST_MAPE_FEW_PERCENT, True))
     if table.condition.runtime == "onnxruntime":
         print(_verdict(f"no table, {len(few)} networks: MAPE %", without_table.mape_percent, MOST_MAPE_WITHOUT_TABLE_PERCENT, True))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from luts.facts import to_json
-from luts.records import KINDS, Figure, VisitRecord
+from luts.records import KINDS, Figure, Outcome, VisitRecord
 from luts.store import MeasurementStore, StoreError
 from luts.visits import Samples
 
@@ -130,11 +130,15 @@ def _merge_findings(store: MeasurementStore, other: MeasurementStore) -> None:
     outcomes = {(outcome.key, outcome.mode): outcome for outcome in store.outcomes()}
     for outcome in other.outcomes():
         known = outcomes.get((outcome.key, outcome.mode))
-        if known is None or (outcome.relative_interval or np.inf) < (known.relative_interval or np.inf):
+        if known is None or _width(outcome) < _width(known):
             outcomes[outcome.key, outcome.mode] = outcome
     store.set_outcomes(list(outcomes.values()))
     warnings = store.warnings()
     store.set_warnings([*warnings, *(warning for warning in other.warnings() if warning not in warnings)])
+
+
+def _width(outcome: Outcome) -> float:
+    return np.inf if outcome.relative_interval is None else outcome.relative_interval
 
 
 def _merge_facts(store: MeasurementStore, other: MeasurementStore) -> None:

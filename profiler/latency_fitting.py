@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from luts.condition import Condition
 from luts.store import StoreError
 from luts.table import LatencyTable
 from predictors import latency as latency_predictors
-from predictors.latency.choosing import choose
+from predictors.base import LatencyPredictor
+from predictors.latency.choosing import FEWEST_NETWORKS, choose, networks_to_add
 from predictors.latency.judging import MeasuredNetworks, fit_and_judge, judge_left_out, measured_networks
 from predictors.quality import LatencyQuality
 from profiler.collecting import narrowed
@@ -27,7 +29,29 @@ NETWORKS_FILE = "networks.lut"
 WITHOUT_TABLE = ("flops_line", "physical")  # what can be fitted without one; the second is saved, the first stands beside it
 
 Report = Callable[[int, int, str], None]
-Fitted = tuple[str, dict[str, LatencyQuality]]  # name of the saved predictor, and the quality of each
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The saved predictor's name, the quality of each, how well the saved one's mean error is known, and what would make it known better.
+
+    `mape_half_width_percent` is of a 95 % interval by cross-validation, None with too few networks for one; `networks_to_add`
+    would bring it to half a point. `left_out` are predictors whose package is not installed.
+    """
+
+    saved: str
+    qualities: dict[str, LatencyQuality]
+    mape_half_width_percent: float | None
+    networks_to_add: int
+    left_out: tuple[str, ...]
+
+    def sentences(self) -> list[str]:
+        """Return what to tell beside the qualities."""
+        told = [f"{name} is left out: its package is not installed" for name in self.left_out]
+        if self.mape_half_width_percent is not None and self.networks_to_add:
+            known = f"the mean error of {self.saved} is known to {self.mape_half_width_percent:.1f} points"
+            told.append(f"{known}; {self.networks_to_add} more calibration networks would bring that to half a point")
+        return told
 
 
 def space_of_table(table: str | Path, name: str | None, resolutions: str | None) -> SearchSpace:
@@ -58,7 +82,7 @@ def fit_latency(space: SearchSpace, table: str | Path, out: Path) -> Fitted:
     judged = {name: predictor.quality or judge_left_out(predictor, calibration) for name, predictor in fitted.items()}
     chosen = choose(fitted)
     fitted[chosen].save(out)
-    return chosen, {name: quality for name, quality in judged.items() if quality is not None}
+    return _fitted(fitted[chosen], judged, tuple(name for name in latency_predictors.names() if name not in fitted))
 
 
 def fit_latency_without_table(space: SearchSpace, agent: DeviceAgent, count: int, out: Path, seed: int, report: Report) -> Fitted:
@@ -78,4 +102,11 @@ def fit_latency_without_table(space: SearchSpace, agent: DeviceAgent, count: int
     saved = fitted["physical"]
     saved.condition = Condition.from_dict(condition)
     saved.save(out)
-    return saved.name, {name: quality for name, quality in judged.items() if quality is not None}
+    return _fitted(saved, judged, ())
+
+
+def _fitted(saved: LatencyPredictor, judged: Mapping[str, LatencyQuality | None], left_out: tuple[str, ...]) -> Fitted:
+    validation = saved.cross_validation
+    known = None if validation is None or validation.networks < FEWEST_NETWORKS else validation.mape_half_width_percent()
+    qualities = {name: quality for name, quality in judged.items() if quality is not None}
+    return Fitted(saved.name, qualities, known, networks_to_add(saved), left_out)

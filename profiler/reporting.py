@@ -10,8 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from luts.condition import Condition
 from luts.store import MeasurementStore, StoreError
 from luts.table import LatencyTable, MissingBlockError, NetworkMeasurement
@@ -19,8 +17,8 @@ from predictors import accuracy as accuracy_predictors
 from predictors.base import LatencyPredictor
 from predictors.latency.calibrated import CalibratedAdditive
 from predictors.latency.choosing import choose
+from predictors.latency.flops_line import FlopsLine
 from predictors.latency.judging import fit_and_judge, measured_networks
-from profiler.caution import Caution
 from profiler.coverage import covered_space
 from profiler.files import read_json
 from profiler.measuring.evidence import Evidence
@@ -118,7 +116,7 @@ def report_data(files: ReportFiles) -> report.ReportData:
         version=version,
         simulated=table.condition.simulated,
         subnet=None if record is None or space is None else _subnet(space, record, table),
-        macs_latency=None if space is None else _macs_latency(space, table),
+        macs_latency=None if space is None else _macs_latency(space, table, fitted),
         kinds=block_kinds(table.entries.values()),
         staircase=None if covered is None else staircase(covered, table),
         session=session(table, evidence, outcomes),
@@ -140,10 +138,7 @@ def made() -> tuple[str, str]:
 
 
 def _checks(store: MeasurementStore, evidence: Evidence) -> tuple[report.Check, ...]:
-    """Return the warnings stored when measuring ended; where it has not, or an older program did it, what the visits say now."""
-    if store.outcomes():
-        warnings = tuple(report.Check(False, warning.text) for warning in store.warnings())
-        return warnings or (report.Check(True, f"none of the {len(Caution)} known warnings was due when measuring ended"),)
+    """Return what the visits say of themselves; stored warnings would be of the time when measuring ended, where it did."""
     return tuple(report.Check(check.passed, check.text) for check in trust_checks(store, evidence))
 
 
@@ -209,14 +204,15 @@ def _networks(space: SearchSpace, table: LatencyTable) -> list[NetworkMeasuremen
     return [n for n in table.networks() if n.architecture is not None and n.architecture.space == space.name]
 
 
-def _macs_latency(space: SearchSpace, table: LatencyTable) -> report.MacsLatency | None:
+def _macs_latency(space: SearchSpace, table: LatencyTable, fitted: Mapping[str, LatencyPredictor]) -> report.MacsLatency | None:
     networks = _networks(space, table)
     if len(networks) < FEWEST_NETWORKS:
         return None
     macs = [float(counts.macs(network.blocks)) for network in networks]
     latencies = [network.latency_ms for network in networks]
-    slope, intercept = np.polyfit(np.array(macs) / 1e6, latencies, 1)
-    return report.MacsLatency(tuple(macs), tuple(latencies), (float(slope), float(intercept)))
+    judged = fitted.get("flops_line")  # the same line that is scored
+    line = (1e6 * judged.line.slope, judged.line.intercept_ms) if isinstance(judged, FlopsLine) else None
+    return report.MacsLatency(tuple(macs), tuple(latencies), line)
 
 
 def _held_out(space: SearchSpace, table: LatencyTable, fitted: Mapping[str, LatencyPredictor]) -> report.HeldOut | None:
@@ -237,7 +233,7 @@ def _origins(table: LatencyTable, fitted: Mapping[str, LatencyPredictor]) -> tup
     entries = Counter(entry.origin for entry in table.entries.values())
     found = [report.Origin("block latencies", origin, f"{count} blocks, {BLOCK_ORIGINS[origin]}") for origin, count in entries.most_common()]
     if networks:
-        found.append(report.Origin("network latencies", device, f"{networks} whole networks, interleaved with the blocks"))
+        found.append(report.Origin("network latencies", device, f"{networks} whole networks, in workers of their own"))
     if fitted:
         used = findings.predictor_label(choose(fitted))
         found.append(report.Origin("latency of a subnet", "predicted", f"{used}: fitted to the calibration networks, chosen by cross-validation"))

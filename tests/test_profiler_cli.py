@@ -399,6 +399,28 @@ def test_a_table_of_some_resolutions_is_searched_and_fitted_at_those(table: Path
     assert run(["search", "--latency", str(tmp_path / "latency"), "--accuracy", str(ridge), *arguments]) == 0
 
 
+def test_collecting_into_an_imported_table_is_refused_in_one_line(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = tmp_path / "again.lut"
+    assert run(["table", "export", str(table), "--out", str(tmp_path / "table.csv")]) == 0
+    assert run(["table", "import", str(tmp_path / "table.csv"), "--out", str(again)]) == 0
+    before = again.read_bytes()
+    capsys.readouterr()
+    assert run([*COLLECT, "--out", str(again)]) == 1
+    assert "was merged or imported and has no plan to go on with; collect into another file" in said(capsys)
+    assert again.read_bytes() == before
+
+
+def test_fitting_says_what_is_missing_for_a_surer_error() -> None:
+    from profiler.latency_fitting import Fitted
+
+    assert Fitted("terms", {}, 0.5, 0, ()).sentences() == []
+    assert Fitted("terms", {}, None, 2, ()).sentences() == []
+    assert Fitted("terms", {}, 1.25, 30, ("gradient_boosting",)).sentences() == [
+        "gradient_boosting is left out: its package is not installed",
+        "the mean error of terms is known to 1.2 points; 30 more calibration networks would bring that to half a point",
+    ]
+
+
 def test_more_rounds_add_to_a_finished_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "growing.lut"
     assert run([*COLLECT, "--rounds", "1", "--out", str(out)]) == 0

@@ -46,7 +46,7 @@ def latency(
     if (table is None) == (networks is None):
         raise BadOptionError("a latency predictor is fitted to a table (--table FILE) or to networks measured now (--networks 10), one of the two")
     if table is not None:
-        saved, qualities = fit_latency(space_of_table(table, space, resolutions), table, out)
+        fitted = fit_latency(space_of_table(table, space, resolutions), table, out)
     elif space is None:
         raise BadOptionError("--networks draws the networks from a search space; name one with --space")
     else:
@@ -56,12 +56,14 @@ def latency(
         drawn_from = space_to_measure(space, resolutions)
         agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
         with agent, progress_bar("measuring") as report:
-            saved, qualities = fit_latency_without_table(drawn_from, agent, networks or 0, out, seed, report)
+            fitted = fit_latency_without_table(drawn_from, agent, networks or 0, out, seed, report)
     if as_json:
-        print_json({name: quality.to_dict() for name, quality in qualities.items()})
+        print_json({name: quality.to_dict() for name, quality in fitted.qualities.items()})
     else:
-        print_latency_qualities(qualities)
-        say(f"saved in {out}: {saved}")
+        print_latency_qualities(fitted.qualities)
+        say(f"saved in {out}: {fitted.saved}")
+        for sentence in fitted.sentences():
+            say(sentence)
 
 
 @app.command("accuracy")

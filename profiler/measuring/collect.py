@@ -47,6 +47,8 @@ def _bind(store: MeasurementStore, identity: dict[str, Any]) -> None:
     if present is None:
         store.set_collection(identity)
         return
+    if "settings" not in present:
+        raise StoreError(f"{store.name} was merged or imported and has no plan to go on with; collect into another file, and merge the two")
     old, new = _flat(present), _flat(identity)
     names = sorted((old.keys() | new.keys()) - set(LIMITS))
     differences = [f"{name} {old.get(name)!r} there, {new.get(name)!r} now" for name in names if old.get(name) != new.get(name)]

@@ -211,7 +211,8 @@ def network_plan(items: Sequence[NetworkItem], settings: ProtocolSettings, seed:
         if key in networks:
             raise ValueError(f"network {item.name!r} of role {item.role!r} is given twice; give each another name")
         networks[key] = item
-    return MeasurementPlan({}, settings, seed, {}, networks, tuple(_network(key, 0, settings) for key in networks))
+    repeated = tuple(_network(key, number // settings.networks_per_worker, settings) for number, key in enumerate(networks))
+    return MeasurementPlan({}, settings, seed, {}, networks, repeated)
 
 
 def anchor_of(blocks: Mapping[str, BlockSpec]) -> str:

@@ -2,7 +2,7 @@
 
 A *visit* is a few runs in a row; a *round* is one fresh worker process (or a few, for very many models) that makes all of
 its visits in random order. Many short visits scattered over the session beat one long burst by far, and processes
-differ from each other, so each block gets at least 20 visits over at least 4 rounds in the full preset.
+differ from each other, so each block gets at least 20 visits over five rounds in the full preset.
 """
 
 from __future__ import annotations
