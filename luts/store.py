@@ -6,7 +6,7 @@ only once; so a killed measurement goes on where it was, and nothing is measured
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -116,6 +116,13 @@ class MeasurementStore:
     def set_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Replace the provenance by a JSON-serialisable mapping."""
         self._set_fact("provenance", dict(provenance))
+
+    def change_provenance(self, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+        """Replace the provenance by what `change` makes of it, in one transaction: nothing that another writer notes is lost."""
+        with self._database.writing() as connection:
+            with damage_told(self.name):
+                present = dict(facts.read(connection, "provenance") or {})
+            facts.write(connection, "provenance", dict(change(present)))
 
     def collection(self) -> dict[str, Any] | None:
         """Return the plan by which a whole space was measured here; None if none was begun."""

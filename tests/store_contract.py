@@ -66,6 +66,13 @@ class StoreContract:
     def test_a_new_file_has_no_condition_no_plan_and_no_provenance(self, store):
         assert (store.condition(), store.collection(), store.provenance()) == (None, None, {})
 
+    def test_a_change_of_provenance_keeps_what_another_writer_noted(self, place):
+        with MeasurementStore(place) as store, MeasurementStore(place) as other:
+            store.set_provenance({"sessions": [1]})
+            other.change_provenance(lambda known: {**known, "sessions": [*known["sessions"], 2]})
+            store.change_provenance(lambda known: {**known, "sessions": [*known["sessions"], 3]})
+            assert other.provenance() == store.provenance() == {"sessions": [1, 2, 3]}
+
     def test_condition_provenance_and_plan_survive_closing(self, place):
         with MeasurementStore(place) as store:
             store.set_condition(CONDITION)

@@ -23,7 +23,6 @@ def condition_of(info: DeviceInfo) -> Condition:
 
 def note_session(store: MeasurementStore, info: DeviceInfo, unix_time_s: float) -> None:
     """Add this session to the store's provenance: when it began, with which software, and all the device said of itself."""
-    provenance = store.provenance()
     session: dict[str, Any] = {
         "began_unix_s": round(unix_time_s, 3),
         "collector": own_name(),
@@ -31,7 +30,7 @@ def note_session(store: MeasurementStore, info: DeviceInfo, unix_time_s: float) 
         "python_version": platform.python_version(),
         "device": json.loads(json.dumps(info.to_dict(), default=str)),
     }
-    store.set_provenance({**provenance, "sessions": [*provenance.get("sessions", []), session]})
+    store.change_provenance(lambda known: {**known, "sessions": [*known.get("sessions", []), session]})
 
 
 def _tool_version() -> str:

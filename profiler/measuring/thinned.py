@@ -103,7 +103,7 @@ def _note_checks(thinning: Thinning, store: MeasurementStore, settings: Protocol
         "further": [architecture.to_dict() for architecture in further],
         "saved_share": 1 - spent_s / make_plan(thinning.space, settings, seed).counts().seconds(),
     }
-    store.set_provenance({**store.provenance(), NOTE: note})
+    store.change_provenance(lambda known: {**known, NOTE: note})
 
 
 def _interpolate_rest(thinning: Thinning, store: MeasurementStore) -> None:
