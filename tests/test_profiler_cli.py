@@ -228,6 +228,35 @@ def test_a_collection_that_cannot_begin_says_why_in_one_line(
     assert error.startswith("profiler: ") and error.count("\n") == 1 and expected in error
 
 
+def test_measurements_are_never_written_over_by_something_else(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = table.read_bytes()
+    for arguments in (
+        ["report", "--table", str(table), "--out", str(table)],
+        ["table", "export", str(table), "--out", str(table), "--format", "csv"],
+        ["search", "--table", str(table), "--accuracy", "x", "--max-latency-ms", "1", "--out", str(table)],
+    ):
+        assert run(arguments) == 2
+        assert f"--out {table} is a file of measurements, which would be lost" in said(capsys)
+    assert table.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[*COLLECT, "--out", "a.lut", "--time-budget", "1e9h"], [*COLLECT, "--out", "a.lut", "--time-budget", "٣m"],
+     [*COLLECT[:-1], "slow", "--out", "a.lut"], [*COLLECT, "--out", "a.lut", "--cores", "99"], [*COLLECT, "--store", "nonsense"],
+     ["devices", "--check", "nonsense"], ["devices", "--check", "simulated", "--minutes", "inf"],
+     ["fit", "latency", "--networks", "10", "--space", TINY, "--device", "nope", "--out", "latency"],
+     ["table", "export", "a.lut", "--out", "a.csv", "--format", "xml"]],
+)  # fmt: skip
+def test_what_was_typed_wrong_exits_with_2(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_mistyped_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["collect", "--spac", TINY]) == 2
     assert "--spac" in capsys.readouterr().err

@@ -56,9 +56,9 @@ def told(capsys, *arguments: object) -> str:
     return out.out + out.err
 
 
-def refused(capsys, *arguments: object) -> str:
+def refused(capsys, *arguments: object, code: int = 1) -> str:
     """Run a command that fails as expected, and return its one line."""
-    assert run(["table", *map(str, arguments)]) == 1
+    assert run(["table", *map(str, arguments)]) == code
     out = capsys.readouterr()
     assert out.out == ""
     assert len(out.err.splitlines()) == 1
@@ -181,7 +181,7 @@ def test_sources_that_are_no_files_are_refused(capsys, tmp_path):
 
 
 def test_a_format_is_told_by_name_or_ending(capsys, tmp_path, lut):
-    assert "says no format; name one with --format: ofa-yaml" in refused(capsys, "export", lut, "--out", tmp_path / "t.yaml")
+    assert "says no format; name one with --format: ofa-yaml" in refused(capsys, "export", lut, "--out", tmp_path / "t.yaml", code=2)
     assert "unknown format 'xls'; known formats" in refused(capsys, "export", lut, "--out", tmp_path / "t", "--format", "xls")
     assert "has no option 'spread'" in refused(capsys, "export", lut, "--out", tmp_path / "t.csv", "--spread", "var")
     told(capsys, "export", lut, "--out", tmp_path / "t", "--format", "ofa-yaml", "--spread", "var", "--expand", "ratio")

@@ -107,6 +107,24 @@ def start_collector(path: Path, pause_s: float) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", COLLECTOR, str(path), str(pause_s)], env=environment, stdout=subprocess.PIPE, text=True)
 
 
+def test_what_a_collector_claimed_that_died_meanwhile_is_taken_over_at_once(tmp_path):
+    path, plan = tmp_path / "a.lut", make_plan(SPACE, SETTINGS)
+    dead = f"{own_name().split('/')[0]}/999999999/5"
+    theirs = [visit.id for visit in plan.rounds[-1].visits][:6]
+
+    def dies_elsewhere(number, visit_plan):
+        if number == 3:
+            with MeasurementStore(path) as other:
+                other.change_provenance(lambda known: {**known, "sessions": [*known["sessions"], {"collector": dead}]})
+                other.claim(theirs, dead, time.time(), LEASE_S)
+
+    pauses = []
+    with MeasurementStore(path) as store:
+        summary = collect(SPACE, ScriptedAgent(dies_elsewhere), store, plan, model_maker=keys_of_blocks, sleep=pauses.append)
+    assert summary.complete and summary.measured_visits == plan.visit_count
+    assert len(pauses) <= 1
+
+
 @pytest.mark.slow
 def test_two_collectors_at_one_file_share_the_work_and_make_nothing_twice(tmp_path):
     path = tmp_path / "a.lut"

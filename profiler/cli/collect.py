@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, BadOptionError, Cores, DeviceName, Resolutions, Runtime, Seed, SpaceName, Threads, file_to_write, parse_cores
+from profiler.cli.options import (
+    AsJson,
+    BadOptionError,
+    Cores,
+    DeviceName,
+    Resolutions,
+    Runtime,
+    Seed,
+    SpaceName,
+    Threads,
+    parse_cores,
+    store_to_write,
+    typed,
+)
 
 
 def command(
@@ -46,13 +59,18 @@ def command(
     from profiler.cli.duration import parse_duration_s
     from profiler.cli.output import print_json, progress_bar, say
     from profiler.collecting import collect_table, space_to_measure
+    from profiler.measuring.settings import preset as preset_of_protocol
 
     if (out is None) == (store is None):
-        raise BadOptionError(f"--out is {out} and --store is {store}; give one of them: a file, or the URL of a store")
-    place = store if out is None else file_to_write(out)
-    budget_s = None if time_budget is None else parse_duration_s(time_budget)
-    measured_space = space_to_measure(space, resolutions)
-    agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
+        raise BadOptionError("a table is collected into a file (--out FILE) or into a store on a server (--store URL); give one of them")
+    if store is not None and "://" not in store:
+        raise BadOptionError(f"--store {store!r} is not the URL of a server; expected postgresql://USER@HOST/DATABASE, and for a file --out")
+    place = store if out is None else store_to_write(out)
+    with typed():
+        preset_of_protocol(preset)
+        budget_s = None if time_budget is None else parse_duration_s(time_budget)
+        measured_space = space_to_measure(space, resolutions)
+        agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
     with agent, progress_bar("measuring") as report:
         result = collect_table(measured_space, agent, place or "", preset, seed, report, rounds, budget_s, thin)
     if as_json:

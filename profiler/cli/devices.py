@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from profiler.cli.options import AsJson
+from profiler.cli.options import AsJson, typed
 
 if TYPE_CHECKING:
     from profiler.checking import Repeatability
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def command(
     check: Annotated[str | None, typer.Option("--check", help="Connect to this device, show what it is, and how well it repeats itself.")] = None,
-    minutes: Annotated[float, typer.Option("--minutes", min=0, help="How long to test that; 0 shows only what the device is.")] = 2.0,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0, max=60, help="How long to test that, up to an hour; 0 shows only what the device is.")
+    ] = 2.0,
     runtime: Annotated[str | None, typer.Option("--runtime", help="Check this runtime instead of the device's own choice.")] = None,
     devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
     as_json: AsJson = False,
@@ -30,7 +32,9 @@ def command(
     from profiler.cli.output import print_json, print_table, progress_bar
 
     if check is not None:
-        with connect(check, runtime=runtime, devices_file=devices_file) as agent:
+        with typed():
+            agent = connect(check, runtime=runtime, devices_file=devices_file)
+        with agent:
             info = agent.info().to_dict()
             if not as_json:
                 print_table(f"Device {check}", ("what", "value"), [(name, _shown(value)) for name, value in info.items()])

@@ -13,7 +13,7 @@ def parse_duration_s(text: str) -> float:
     Raises:
         ValueError: the text is no duration, or one of nothing.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)\s*([smh])", text.strip())
     if found is None or not float(found[1]):
-        raise ValueError(f"duration {text!r} is not understood; expected a number above 0 and s, m or h, such as 90s, 10m or 1h")
+        raise ValueError(f"duration {text!r} is not understood; expected a number above 0, below a million, and s, m or h, such as 90s, 10m or 1.5h")
     return float(found[1]) * SECONDS[found[2]]

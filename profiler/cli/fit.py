@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, BadOptionError, Cores, DeviceName, Resolutions, Runtime, Seed, Threads, parse_cores
+from profiler.cli.options import AsJson, BadOptionError, Cores, DeviceName, Resolutions, Runtime, Seed, Threads, parse_cores, typed
 
 app = typer.Typer(help="Fit predictors of latency or of accuracy.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -17,7 +17,7 @@ def latency(
     out: Annotated[Path, typer.Option("--out", help="Folder for the predictor.")],
     table: Annotated[str | None, typer.Option("--table", help="Latency table (.lut) with whole networks in it.")] = None,
     networks: Annotated[
-        int | None, typer.Option("--networks", min=1, max=1000, help="Measure this many networks now, and do without a table.")
+        int | None, typer.Option("--networks", min=4, max=1000, help="Measure this many networks now, and do without a table.")
     ] = None,
     space: Annotated[str | None, typer.Option("--space", help="Search space; the table's own by default.")] = None,
     resolutions: Resolutions = None,
@@ -53,8 +53,9 @@ def latency(
         from device_agents.devices import connect
         from profiler.collecting import space_to_measure
 
-        drawn_from = space_to_measure(space, resolutions)
-        agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
+        with typed():
+            drawn_from = space_to_measure(space, resolutions)
+            agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
         with agent, progress_bar("measuring") as report:
             fitted = fit_latency_without_table(drawn_from, agent, networks or 0, out, seed, report)
     if as_json:

@@ -16,6 +16,9 @@ MOST_SAMPLED = 1_000_000  # subnets of one sampling; at ten milliseconds each th
 LARGEST_SEED = 2**32 - 1  # what every generator of random numbers here takes
 
 
+STORE_HEAD = b"SQLite format 3"
+
+
 class BadOptionError(ValueError):
     """A value on the command line that no file could make right."""
 
@@ -51,7 +54,21 @@ def _resolutions(text: str | None) -> str | None:
 
 
 def file_to_write(path: Path) -> Path:
-    """Return the path of a file that can be written, before any work is done for it.
+    """Return the path of a file that can be written, before any work is done for it; raw measurements are never written over.
+
+    Raises:
+        BadOptionError: measurements or a folder have that name, or its own folder cannot be written to.
+    """
+    store_to_write(path)
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(STORE_HEAD)) == STORE_HEAD:
+                raise BadOptionError(f"--out {path} is a file of measurements, which would be lost; give the name of another file")
+    return path
+
+
+def store_to_write(path: Path) -> Path:
+    """Return the path of a file of measurements that can be made, or gone on with, before any work is done for it.
 
     Raises:
         BadOptionError: a folder has that name, or its own folder cannot be written to.

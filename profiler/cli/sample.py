@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import MOST_SAMPLED, AsJson, Images, Resolutions, Seed, Weights, file_to_write
+from profiler.cli.options import MOST_SAMPLED, AsJson, Images, Resolutions, Seed, Weights, store_to_write
 
 
 def command(
-    out: Annotated[Path, typer.Option("--out", callback=file_to_write, help="File of sampled accuracies to write, or to go on with.")],
+    out: Annotated[Path, typer.Option("--out", callback=store_to_write, help="File of sampled accuracies to write, or to go on with.")],
     weights: Weights = None,
     images: Images = "fashion-mnist-subset",
     count: Annotated[int, typer.Option("--count", min=1, max=MOST_SAMPLED, help="Subnets to measure, all different.")] = 16_000,

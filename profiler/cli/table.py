@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, Seed, parse_cores
+from profiler.cli.options import AsJson, Seed, file_to_write, parse_cores, typed
 
 if TYPE_CHECKING:
     from luts.table import Entry
@@ -84,7 +84,9 @@ def export(
     from profiler.table_importing import format_of
 
     options = {name: value for name, value in (("spread", spread), ("expand", expand)) if value is not None}
-    done = export_table(table, out, format_of(format, out, **options)[1], mode, space)
+    with typed():
+        form = format_of(format, out, **options)[1]
+    done = export_table(table, out if out.is_dir() else file_to_write(out), form, mode, space)
     say(f"{out} holds {done.blocks} blocks" + (f" in {len(done.files)} files" if len(done.files) > 1 else ""))
     for sentence in done.not_held:
         say(f"note: {sentence}")

@@ -179,6 +179,7 @@ class _Visits:
         """Wait for what other collectors have claimed, or make it once their claims have ended; returns whether all rounds so far are made."""
         while left := [part for part in self._parts if self._pending(part) and part not in self._given_up]:
             if not any([self._make_part(part) for part in left]):
+                self._claims.take_back(collectors_of(self._store))
                 self._sleep(POLL_S)
         return not self._given_up
 
