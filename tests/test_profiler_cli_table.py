@@ -182,8 +182,8 @@ def test_sources_that_are_no_files_are_refused(capsys, tmp_path):
 
 def test_a_format_is_told_by_name_or_ending(capsys, tmp_path, lut):
     assert "says no format; name one with --format: ofa-yaml" in refused(capsys, "export", lut, "--out", tmp_path / "t.yaml", code=2)
-    assert "unknown format 'xls'; known formats" in refused(capsys, "export", lut, "--out", tmp_path / "t", "--format", "xls")
-    assert "has no option 'spread'" in refused(capsys, "export", lut, "--out", tmp_path / "t.csv", "--spread", "var")
+    assert "unknown format 'xls'; known formats" in refused(capsys, "export", lut, "--out", tmp_path / "t", "--format", "xls", code=2)
+    assert "has no option 'spread'" in refused(capsys, "export", lut, "--out", tmp_path / "t.csv", "--spread", "var", code=2)
     told(capsys, "export", lut, "--out", tmp_path / "t", "--format", "ofa-yaml", "--spread", "var", "--expand", "ratio")
     assert "var: " in (tmp_path / "t" / "28_lookup_table.yaml").read_text()
 
