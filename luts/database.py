@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Connection
 
 from luts.errors import StoreError
+from luts.interrupts import held_back
 
 
 class Database(ABC):
@@ -20,8 +22,11 @@ class Database(ABC):
     def reading(self) -> AbstractContextManager[Connection]:
         """Return a transaction that sees one state of the store."""
 
-    def writing(self) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
         """Return a transaction, the only one that writes at its time; committed at the end, or rolled back on any error.
+
+        Ctrl-C and a request to terminate have their effect after it: no library on the way is stopped half-way.
 
         Raises:
             StoreError: the store was opened for reading.
@@ -30,7 +35,8 @@ class Database(ABC):
         """
         if self.read_only:
             raise StoreError(f"{self.name} is opened for reading only; open it for writing to add to it")
-        return self._writing()
+        with held_back(), self._writing() as connection:
+            yield connection
 
     @abstractmethod
     def _writing(self) -> AbstractContextManager[Connection]: ...

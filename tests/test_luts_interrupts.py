@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from luts.interrupts import held_back
 from luts.store import MeasurementStore, Subject
 
 WRITER = """
@@ -29,12 +32,11 @@ with MeasurementStore(sys.argv[1]) as store:
 
 
 @pytest.fixture
-def alarms():
-    """Whoever sets the alarm is interrupted as by Ctrl-C."""
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+def interrupts():
+    """Ctrl-C is an exception, however these tests were started."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupted_at_random_moments(store, seconds):
@@ -43,20 +45,20 @@ def interrupted_at_random_moments(store, seconds):
     end_s, written, interrupts = time.monotonic() + seconds, set(), 0
     while time.monotonic() < end_s:
         try:
-            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.001, 0.03))
+            timer = threading.Timer(rng.uniform(0.001, 0.03), os.kill, (os.getpid(), signal.SIGINT))
+            timer.start()
             for number in range(100):
                 name = f"v{interrupts}-{number}-{len(written)}"
                 store.add_visit(name, "alone", 0, ["a"], np.array([[1]]))
                 written.add(name)
+            timer.join()
         except KeyboardInterrupt:
             interrupts += 1
-    signal.setitimer(signal.ITIMER_REAL, 0)
     assert interrupts > 5
     return written
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt may strike the collection of garbage
-def test_writing_goes_on_after_interrupts_and_nothing_that_was_reported_is_lost(tmp_path, alarms):
+def test_writing_goes_on_after_interrupts_and_nothing_that_was_reported_is_lost(tmp_path, interrupts):
     path = tmp_path / "cpu.lut"
     with MeasurementStore(path) as store:
         store.add_subjects([Subject("a", "block", "", {})])
@@ -84,3 +86,31 @@ def test_an_interrupted_process_ends_with_the_interrupt_and_its_file_is_whole(tm
             found = len(store.finished_plans())
         assert found >= int(printed.split()[-1]) + 1
     assert [file.name for file in tmp_path.iterdir()] == ["cpu.lut"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_has_its_effect_after_what_must_not_stop_half_way(number):
+    came = []
+    before = signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        with held_back():
+            signal.raise_signal(number)
+            assert came == []
+        assert came == [number]
+        signal.raise_signal(number)
+        assert came == [number, number], "the handler is back"
+    finally:
+        signal.signal(number, before)
+
+
+def test_in_other_threads_signals_are_left_alone():
+    seen = []
+
+    def look():
+        with held_back():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]
