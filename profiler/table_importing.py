@@ -77,7 +77,7 @@ def import_table(
         store.set_provenance({"imported": origin})
         if space is not None:
             store.set_collection({"space": space})
-        store.add_subjects([*(_block_subject(entry) for entry in entries), *(_network_subject(network) for network in first.networks)])
+        store.add_subjects([*(Subject.of_block(entry.block) for entry in entries), *(_network_subject(network) for network in first.networks)])
         store.set_figures([*(_block_figure(entry, mode, name) for entry in entries), *(_network_figure(n, condition) for n in first.networks)])
     return Imported(out, len(entries), len(first.networks))
 
@@ -118,10 +118,6 @@ def _agreed(field: str, known: Any, given: Any, source: Path) -> Any:
     if None not in (known, given) and known != given:
         raise ValueError(f"{source} was measured with {field} {known!r}, but {given!r} was given; leave the option out")
     return given if known is None else known
-
-
-def _block_subject(entry: Entry) -> Subject:
-    return Subject(entry.block.key, "block", "", {field: value for field, value in entry.block.to_dict().items() if field != "name"})
 
 
 def _block_figure(entry: Entry, mode: str, name: str) -> Figure:
