@@ -20,10 +20,10 @@ demo: $(INSTALLED)
 	$(BIN)/profiler run --space ofa-mobilenetv3-tiny --device local --preset demo --out runs/demo $(if $(filter 1,$(TRAIN)),--train)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -m "not slow and not device_services" -n $(JOBS) --dist worksteal
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not device_services"
 
 # The benchmarks that need no files of their own; the others say in their first lines how they are called.
 bench: $(INSTALLED)

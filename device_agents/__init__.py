@@ -8,5 +8,8 @@ __all__ = ["ENTRY_POINT_GROUP", "TRANSPORTS"]
 ENTRY_POINT_GROUP = "elastic_latency.transports"
 TRANSPORTS = {
     "local": "device_agents.local:LocalAgent",
+    "ssh": "device_agents.ssh:SshAgent",
+    "adb": "device_agents.adb:AdbAgent",
+    "cuda": "device_agents.cuda:CudaAgent",
     "simulated": "device_agents.simulated:SimulatedAgent",
 }

@@ -145,9 +145,10 @@ class VisitPlan:
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """What a visit brought back: `samples_ns` (n_models, cycles), all positive, rows in the order of the plan's models.
+    """What a visit brought back: `samples_ns` (n_models, n_samples), all positive, rows in the order of the plan's models.
 
-    Each sample is one timed call, in which the model ran `repeats` times. `worker` tells worker processes apart.
+    Each sample is one timed call, in which the model ran `repeats` times; there are as many as the plan has cycles, or fewer
+    where a device tells the total of several runs only. `worker` tells worker processes apart.
 
     Raises:
         ValueError: samples that are not a table of positive 64-bit integers, or repeats under 1.
@@ -168,6 +169,15 @@ class Visit:
             raise ValueError(f"samples of visit {self.plan_id!r} are {samples.dtype} {samples.shape}; expected positive int64 (n_models, cycles)")
 
 
+@dataclass(frozen=True)
+class Check:
+    """One step of proving that a device can be measured: `passed` is None where the device cannot tell; `text` says what was found."""
+
+    name: str
+    passed: bool | None
+    text: str
+
+
 # --- the contract ---------------------------------------------------------------------------------------------------------
 
 
@@ -175,11 +185,14 @@ class DeviceAgent(ABC):
     """Reaches one device; a context manager that leaves no worker and no file behind.
 
     `setting_names` are the keys that a device of this transport may have in devices.toml, and keywords of the constructor,
-    whose first parameter is the device's name.
+    whose first parameter is the device's name. `runs_chains` says whether several models can be run in one process, and
+    `gives_outputs` whether `run` can tell what a model computes.
     """
 
     setting_names: ClassVar[tuple[str, ...]] = ()
     model_format: ModelFormat
+    runs_chains: bool = True
+    gives_outputs: bool = True
 
     @abstractmethod
     def info(self) -> DeviceInfo:
@@ -208,6 +221,15 @@ class DeviceAgent(ABC):
             ValueError: n is not a multiple of the model's batch.
             DeviceError: the device cannot be reached, lacks the runtime, or its worker failed.
         """
+
+    def checks(self) -> Iterator[Check]:
+        """Yield the steps that measuring takes, each as soon as it is proved; a failed one is the last."""
+        try:
+            info = self.info()
+        except DeviceError as error:
+            yield Check("runtime", False, str(error))
+            return
+        yield Check("runtime", True, f"{info.runtime} {info.runtime_version} ({info.delegate})")
 
     def close(self) -> None:  # noqa: B027 - an agent without processes has nothing to end
         """End what still runs on the device; iterators still open fail at their next step."""

@@ -1,0 +1,1 @@
+"""Android devices: how they are reached, what they say of themselves, and the programs that time models there."""
