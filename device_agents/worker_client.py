@@ -9,7 +9,7 @@ import numpy as np
 
 from device_agents.base import DeviceError, DeviceInfo, DeviceState, RuntimeMissing, Visit, VisitPlan
 from device_agents.on_device import wire
-from device_agents.worker_process import WorkerProcess
+from device_agents.worker_channel import WorkerChannel
 
 START_TIMEOUT_S = 120.0  # importing a runtime took 17 s on an emulated ARM board under load
 REPEATED_IN_INFO = ("reply", "protocol", "pid", "unix_time_ns", "runtime", "runtime_version", "delegate", "cores", "cpu_model", "kernel", "governor")
@@ -24,9 +24,9 @@ class WorkerClient:
         DeviceError: the device refused the cores.
     """
 
-    def __init__(self, process: WorkerProcess, device: str, *, runtime: str, threads: int, cores: Sequence[int], batch: int, precision: str,
+    def __init__(self, channel: WorkerChannel, device: str, *, runtime: str, threads: int, cores: Sequence[int], batch: int, precision: str,
                  timeout_s: float, clock_limits_khz: Sequence[int | None] | None = None) -> None:  # fmt: skip
-        self._process = process
+        self._channel = channel
         self._device = device
         self._batch = batch
         self._timeout_s = timeout_s
@@ -43,7 +43,7 @@ class WorkerClient:
                 governor=reply["governor"], extra={key: value for key, value in reply.items() if key not in REPEATED_IN_INFO},
             )  # fmt: skip
         except (KeyError, TypeError) as error:
-            raise self._process.failed(f"introduced itself without {error}") from None
+            raise self._channel.failed(f"introduced itself without {error}") from None
 
     def preflight(self) -> dict[str, Any]:
         """Return what may explain a session's figures: see `on_device.preflight`."""
@@ -79,7 +79,7 @@ class WorkerClient:
             return Visit(plan.id, samples.astype(np.int64), before, after, self.name, reply["repeats"])
         except (KeyError, TypeError, ValueError) as error:
             wanted = f"{len(plan.models)} lists of {plan.cycles} positive integers and two states"
-            raise self._process.failed(f"answered visit {plan.id!r} with what is not {wanted}: {error}") from None
+            raise self._channel.failed(f"answered visit {plan.id!r} with what is not {wanted}: {error}") from None
 
     def outputs(self, model: str, inputs_path: str, outputs_path: str, batches: int) -> None:
         """Write the model's outputs for the inputs in one .npy file of the device to another."""
@@ -87,7 +87,7 @@ class WorkerClient:
         self._ask(request, self._timeout_s * max(1, batches), f"running {batches} batches")
 
     def _ask(self, request: dict[str, Any], timeout_s: float, doing: str) -> dict[str, Any]:
-        reply = self._process.ask(request, timeout_s, doing)
+        reply = self._channel.ask(request, timeout_s, doing)
         if reply["reply"] != "error":
             return reply
         kind, message = reply.get("kind"), reply.get("message")
@@ -95,4 +95,4 @@ class WorkerClient:
             raise RuntimeMissing(f"device {self._device!r}: {message}")
         if kind == "refused":
             raise DeviceError(f"device {self._device!r}: {message}")
-        raise self._process.failed(f"failed while {doing}: {message}")
+        raise self._channel.failed(f"failed while {doing}: {message}")
