@@ -10,10 +10,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-# conv_bn: convolution + batch norm + activation; conv: the same without norm and bias; pool: mean over the map;
-# mbconv: 1x1 expand (absent where mid = in), depthwise, squeeze-and-excitation, 1x1 project; linear: with bias.
-OPERATORS = ("conv_bn", "conv", "mbconv", "pool", "linear")
-ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid")
+# conv_bn: convolution + batch norm + activation; conv: the same without norm and bias; conv_bias: with bias in place of the norm;
+# mbconv: 1x1 expand (absent where mid = in), depthwise, squeeze-and-excitation, 1x1 project;
+# bottleneck: 1x1 reduce, k x k, 1x1 restore, and the activation once more after the residual sum;
+# pool: mean over the map; max_pool: largest of each k x k window; linear: with bias.
+OPERATORS = ("conv_bn", "conv", "conv_bias", "mbconv", "bottleneck", "pool", "max_pool", "linear")
+ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "swish", "sigmoid")
+# What a residual block's input passes before it is added. With a stride, an average pool of stride x stride windows comes first in
+# all but `identity` (at an odd side the last window is the part of it that is on the map); then `conv` is a 1x1 convolution alone,
+# `conv_bn` one with a norm.
+SHORTCUTS = ("identity", "pool", "conv", "conv_bn")
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:
@@ -64,6 +70,8 @@ class Convolution:
 class BlockSpec:
     """One block: operator, shapes and details; everything that decides its computation, and its place's name.
 
+    Details of parts that the block does not have are reset to their defaults, so that equal computations are equal blocks.
+
     Raises:
         ValueError: a field is out of range, or fields contradict each other.
     """
@@ -72,41 +80,63 @@ class BlockSpec:
     input_side: int
     in_channels: int
     out_channels: int
-    mid_channels: int = 0  # width between expand and project; 0 for operators without one
+    mid_channels: int = 0  # inner width of mbconv and bottleneck; 0 for operators without one
     kernel_size: int = 1
     stride: int = 1
     se_channels: int = 0  # inner width of squeeze-and-excitation; 0 = none
     activation: str = "none"
     residual: bool = False
     groups: int = 1  # of the operator's spatial convolution; mbconv's depthwise one always has one a channel
+    se_activation: str = "relu"  # between the two convolutions of squeeze-and-excitation
+    se_gate: str = "h_sigmoid"  # after them
+    shortcut: str = "identity"  # of SHORTCUTS; how the input of a residual block reaches the sum
     name: str = field(default="block", compare=False)
 
     _FLAGS: ClassVar[tuple[str, ...]] = ("input_side", "in_channels", "out_channels", "kernel_size", "stride", "groups")
+    _DETAILS: ClassVar[dict[str, str]] = {"se_activation": "relu", "se_gate": "h_sigmoid", "shortcut": "identity"}
 
     def __post_init__(self) -> None:
-        if self.operator not in OPERATORS:
-            raise ValueError(f"operator {self.operator!r} of block {self.name!r} is unknown; expected one of {', '.join(OPERATORS)}")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation {self.activation!r} of block {self.name!r} is unknown; expected one of {', '.join(ACTIVATIONS)}")
+        known = {"operator": OPERATORS, "activation": ACTIVATIONS, "se_activation": ACTIVATIONS, "se_gate": ACTIVATIONS, "shortcut": SHORTCUTS}
+        for flag, values in known.items():
+            if getattr(self, flag) not in values:
+                raise ValueError(f"{flag} {getattr(self, flag)!r} of block {self.name!r} is unknown; expected one of {', '.join(values)}")
         for flag in self._FLAGS:
             if getattr(self, flag) < 1:
                 raise ValueError(f"{flag} of block {self.name!r} is {getattr(self, flag)}; expected at least 1")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size of block {self.name!r} is {self.kernel_size}; expected an odd number")
-        if (self.operator == "mbconv") != (self.mid_channels > 0):
-            raise ValueError(f"mid_channels of {self.operator} block {self.name!r} is {self.mid_channels}; only mbconv has it, and needs it")
-        if self.residual and (self.stride != 1 or self.in_channels != self.out_channels):
-            raise ValueError(f"block {self.name!r} cannot be residual: stride {self.stride}, {self.in_channels} to {self.out_channels} channels")
-        if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise ValueError(f"groups of block {self.name!r} is {self.groups}; it must divide {self.in_channels} and {self.out_channels} channels")
+        if (self.operator in ("mbconv", "bottleneck")) != (self.mid_channels > 0):
+            raise ValueError(
+                f"mid_channels of {self.operator} block {self.name!r} is {self.mid_channels}; only mbconv and bottleneck have it, and need it"
+            )
+        self._reset_unused()
+        same_width = self.in_channels == self.out_channels
+        fits = {"identity": same_width and self.stride == 1, "pool": same_width and self.stride > 1}
+        if self.residual and not fits.get(self.shortcut, not fits["identity"]):
+            how = "" if self.shortcut == "identity" else f" by the shortcut {self.shortcut!r}"
+            raise ValueError(f"block {self.name!r} cannot be residual{how}: stride {self.stride}, {self.in_channels} to {self.out_channels} channels")
+        ends = (self.mid_channels, self.mid_channels) if self.operator == "bottleneck" else (self.in_channels, self.out_channels)
+        if ends[0] % self.groups or ends[1] % self.groups:
+            raise ValueError(f"groups of block {self.name!r} is {self.groups}; it must divide {ends[0]} and {ends[1]} channels")
+
+    def _reset_unused(self) -> None:
+        unused = (["se_activation", "se_gate"] if not self.se_channels else []) + ([] if self.residual else ["shortcut"])
+        for flag in unused:
+            object.__setattr__(self, flag, self._DETAILS[flag])
 
     @property
     def key(self) -> str:
         """The block's identity in a latency table: all that decides its computation, and not its place."""
+        details = "".join(f"-{flag}.{getattr(self, flag)}" for flag, usual in self._DETAILS.items() if getattr(self, flag) != usual)
         return (
             f"{self.operator}-s{self.input_side}-i{self.in_channels}-m{self.mid_channels}-o{self.out_channels}"
-            f"-k{self.kernel_size}-t{self.stride}-se{self.se_channels}-{self.activation}-r{int(self.residual)}-g{self.groups}"
+            f"-k{self.kernel_size}-t{self.stride}-se{self.se_channels}-{self.activation}-r{int(self.residual)}-g{self.groups}{details}"
         )
+
+    @property
+    def sum_activation(self) -> str:
+        """What follows the residual sum."""
+        return self.activation if self.operator == "bottleneck" else "none"
 
     @property
     def output_side(self) -> int:
@@ -114,32 +144,49 @@ class BlockSpec:
         return 1 if self.operator == "pool" else (self.input_side - 1) // self.stride + 1
 
     def convolutions(self) -> Iterator[Convolution]:
-        """Yield the block's convolutions in order of execution; no other code computes their shapes."""
+        """Yield the block's convolutions in order of execution (the shortcut's last); no other code computes their shapes."""
         if self.operator == "mbconv":
             yield from self._mbconv_convolutions()
-        elif self.operator != "pool":
-            norm, bias = self.operator == "conv_bn", self.operator == "linear"
+        elif self.operator == "bottleneck":
+            yield from self._bottleneck_convolutions()
+        elif self.operator not in ("pool", "max_pool"):
+            norm, bias = self.operator == "conv_bn", self.operator in ("conv_bias", "linear")
             yield self._convolution("conv", self.input_side, self.in_channels, self.out_channels, norm=norm, bias=bias, activation=self.activation,
                                     kernel_size=self.kernel_size, stride=self.stride, groups=self.groups)  # fmt: skip
+            yield from self._gate_convolutions(self.out_channels)
+        if self.shortcut in ("conv", "conv_bn"):
+            yield self._convolution("shortcut", self.output_side, self.in_channels, self.out_channels, norm=self.shortcut == "conv_bn",
+                                    activation="none")  # fmt: skip
 
     def _mbconv_convolutions(self) -> Iterator[Convolution]:
-        mid, side = self.mid_channels, self.output_side
+        mid = self.mid_channels
         if mid != self.in_channels:
             yield self._convolution("expand", self.input_side, self.in_channels, mid, norm=True, activation=self.activation)
         yield self._convolution("depthwise", self.input_side, mid, mid, norm=True, activation=self.activation,
                                 kernel_size=self.kernel_size, stride=self.stride, groups=mid)  # fmt: skip
+        yield from self._gate_convolutions(mid)
+        yield self._convolution("project", self.output_side, mid, self.out_channels, norm=True, activation="none")
+
+    def _bottleneck_convolutions(self) -> Iterator[Convolution]:
+        mid = self.mid_channels
+        yield self._convolution("reduce", self.input_side, self.in_channels, mid, norm=True, activation=self.activation)
+        yield self._convolution("spatial", self.input_side, mid, mid, norm=True, activation=self.activation,
+                                kernel_size=self.kernel_size, stride=self.stride, groups=self.groups)  # fmt: skip
+        yield from self._gate_convolutions(mid)
+        yield self._convolution("restore", self.output_side, mid, self.out_channels, norm=True, activation="none")
+
+    def _gate_convolutions(self, channels: int) -> Iterator[Convolution]:
         if self.se_channels:
-            yield self._convolution("se_reduce", 1, mid, self.se_channels, bias=True, activation="relu")
-            yield self._convolution("se_expand", 1, self.se_channels, mid, bias=True, activation="h_sigmoid")
-        yield self._convolution("project", side, mid, self.out_channels, norm=True, activation="none")
+            yield self._convolution("se_reduce", 1, channels, self.se_channels, bias=True, activation=self.se_activation)
+            yield self._convolution("se_expand", 1, self.se_channels, channels, bias=True, activation=self.se_gate)
 
     def _convolution(self, part: str, input_side: int, in_channels: int, out_channels: int, *, activation: str, kernel_size: int = 1,
                      stride: int = 1, groups: int = 1, norm: bool = False, bias: bool = False) -> Convolution:  # fmt: skip
         return Convolution(f"{self.name}.{part}", input_side, in_channels, out_channels, kernel_size, stride, groups, norm, bias, activation)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a JSON-serialisable mapping."""
-        return asdict(self)
+        """Return the fields as a JSON-serialisable mapping; details at their defaults are left out, as files of older versions have none."""
+        return {field: value for field, value in asdict(self).items() if value != self._DETAILS.get(field)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BlockSpec:

@@ -51,18 +51,20 @@ def parameters(blocks: Iterable[BlockSpec]) -> int:
 
 
 def block_peak_activation_elements(block: BlockSpec) -> int:
-    """Return the most feature-map values alive at once in a block: one operation's input and output, plus a held residual."""
+    """Return the most feature-map values alive at once in a block: one operation's input and output, plus what waits for the residual sum."""
     block_input = block.in_channels * block.input_side**2
-    if block.operator == "pool":
-        return block_input + block.out_channels
+    if block.operator in ("pool", "max_pool"):
+        return block_input + block.out_channels * block.output_side**2
     peak = 0
     first = True
     for convolution in block.convolutions():
         part = convolution.name.rpartition(".")[2]
         source = convolution.in_channels * convolution.input_side**2
         result = convolution.out_channels * convolution.output_side**2
-        gated_map = block.mid_channels * block.output_side**2 if part in ("se_reduce", "se_expand") else 0
+        gated_map = (block.mid_channels or block.out_channels) * block.output_side**2 if part in ("se_reduce", "se_expand") else 0
         held = block_input if block.residual and not first else 0
+        if part == "shortcut":
+            held = result  # the map that it is added to
         peak = max(peak, source + result + gated_map + held)
         first = False
     return peak

@@ -28,14 +28,23 @@ class Operations(Protocol[Value]):
     def multiply(self, x: Value, gate: Value) -> Value:
         """Scale each channel of the map by its 1x1 gate."""
 
-    def add(self, x: Value, y: Value) -> Value:
-        """Sum of two equal-shaped maps."""
+    def add(self, x: Value, y: Value, activation: str) -> Value:
+        """Sum of two equal-shaped maps, then activation; `y` is read by nothing else."""
+
+    def average_pool(self, x: Value, size: int) -> Value:
+        """Average of each size x size window, size apart; at the far border over the part of it that is on the map."""
+
+    def max_pool(self, x: Value, kernel_size: int, stride: int) -> Value:
+        """Largest of each window of a map padded symmetrically by half the kernel, the padding never largest."""
 
 
 def run_block(block: BlockSpec, x: Value, operations: Operations[Value]) -> Value:
     """Return the block's result on `x`."""
     if block.operator == "pool":
         return operations.mean(x)
+    if block.operator == "max_pool":
+        return operations.max_pool(x, block.kernel_size, block.stride)
+    shortcut = operations.average_pool(x, block.stride) if block.residual and block.stride > 1 else x
     y = x
     for convolution in block.convolutions():
         part = convolution.name.rpartition(".")[2]
@@ -45,9 +54,11 @@ def run_block(block: BlockSpec, x: Value, operations: Operations[Value]) -> Valu
             gate = operations.convolution(operations.mean(y), convolution)
         elif part == "se_expand":
             y = operations.multiply(y, operations.convolution(gate, convolution))
+        elif part == "shortcut":
+            shortcut = operations.convolution(shortcut, convolution)
         else:
             y = operations.convolution(y, convolution)
-    return operations.add(x, y) if block.residual else y
+    return operations.add(shortcut, y, block.sum_activation) if block.residual else y
 
 
 def run_blocks(blocks: Iterable[BlockSpec], x: Value, operations: Operations[Value]) -> Value:

@@ -24,6 +24,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
     "relu6": ("Clip", {}),
     "h_swish": ("HardSwish", {}),
     "h_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),  # the operator's own alpha is 0.2
+    "sigmoid": ("Sigmoid", {}),
 }
 
 
@@ -93,13 +94,23 @@ class _OnnxOperations:
         """Mul, broadcast over the map."""
         return self._node("Mul", [x, gate])
 
-    def add(self, x: str, y: str) -> str:
-        """Add."""
-        return self._node("Add", [x, y])
+    def add(self, x: str, y: str, activation: str) -> str:
+        """Add, then its activation."""
+        return self._activation(self._node("Add", [x, y]), activation)
+
+    def average_pool(self, x: str, size: int) -> str:
+        """AveragePool, padded after the map where the side is odd; the padding does not count."""
+        return self._node("AveragePool", [x], kernel_shape=[size] * 2, strides=[size] * 2, auto_pad="SAME_UPPER")
+
+    def max_pool(self, x: str, kernel_size: int, stride: int) -> str:
+        """MaxPool, whose padding is never largest."""
+        return self._node("MaxPool", [x], kernel_shape=[kernel_size] * 2, strides=[stride] * 2, pads=[kernel_size // 2] * 4)
 
     def _activation(self, x: str, activation: str) -> str:
         if activation == "none":
             return x
+        if activation == "swish":  # no operator of its own before set 24
+            return self._node("Mul", [x, self._node("Sigmoid", [x])])
         operator, attributes = _ACTIVATIONS[activation]
         inputs = [x]
         if activation == "relu6":

@@ -1,7 +1,8 @@
 """TFLite flatbuffers written straight from BlockSpecs: NHWC float32, the batch fixed, through the schema's object classes.
 
 Decided here, so that the XNNPACK delegate takes a graph as one partition and LiteRT's results are torch's:
-RELU and RELU6 are fused into what they follow; h_swish is HARD_SWISH, h_sigmoid is ADD 3 (fused RELU6) and MUL 1/6;
+RELU and RELU6 are fused into what they follow; h_swish is HARD_SWISH, h_sigmoid is ADD 3 (fused RELU6) and MUL 1/6,
+swish is LOGISTIC and MUL;
 symmetric padding is SAME where that pads alike, else PAD + VALID; one group a channel is DEPTHWISE_CONV_2D, other groups are
 CONV_2D with a narrower filter, which the runtime reads as groups.
 """
@@ -135,9 +136,24 @@ class _TfliteOperations:
         """MUL, broadcast over the map."""
         return self._operator("MUL", [x, gate], self._shape(x), self._schema.MulOptionsT())
 
-    def add(self, x: int, y: int) -> int:
-        """ADD."""
-        return self._operator("ADD", [x, y], self._shape(x), self._schema.AddOptionsT())
+    def add(self, x: int, y: int, activation: str) -> int:
+        """ADD, before what cannot be fused."""
+        options = self._schema.AddOptionsT(fusedActivationFunction=self._fused(activation))
+        return self._activation(self._operator("ADD", [x, y], self._shape(x), options), activation)
+
+    def average_pool(self, x: int, size: int) -> int:
+        """AVERAGE_POOL_2D, whose SAME padding does not count."""
+        return self._pool("AVERAGE_POOL_2D", x, size, size, self._schema.Padding.SAME)
+
+    def max_pool(self, x: int, kernel_size: int, stride: int) -> int:
+        """MAX_POOL_2D."""
+        return self._pool("MAX_POOL_2D", x, kernel_size, stride, self._schema.Padding.SAME)
+
+    def _pool(self, operator: str, x: int, size: int, stride: int, padding: int) -> int:
+        batch, side, _, channels = self._shape(x)
+        side = (side - 1) // stride + 1
+        options = self._schema.Pool2DOptionsT(padding=padding, strideH=stride, strideW=stride, filterHeight=size, filterWidth=size)
+        return self._operator(operator, [x], (batch, side, side, channels), options)
 
     def tensor(self, name: str, shape: tuple[int, ...], data: np.ndarray[Any, Any] | None = None) -> int:
         """Return the index of a new tensor, constant where there is data."""
@@ -160,6 +176,9 @@ class _TfliteOperations:
             x = self._operator("ADD", [x, self._constant("h_sigmoid.shift", np.array(3, np.float32))], self._shape(x), raised)
             sixth = self._constant("h_sigmoid.scale", np.array(1 / 6, np.float32))
             return self._operator("MUL", [x, sixth], self._shape(x), schema.MulOptionsT())
+        if activation in ("sigmoid", "swish"):
+            gate = self._operator("LOGISTIC", [x], self._shape(x))
+            return gate if activation == "sigmoid" else self.multiply(x, gate)
         return x
 
     def _fused(self, activation: str) -> int:
@@ -198,10 +217,10 @@ class _TfliteOperations:
     def _shape(self, index: int) -> tuple[int, ...]:
         return tuple(self.tensors[index].shape)
 
-    def _operator(self, operator: str, inputs: list[int], shape: tuple[int, ...], options: Any, version: int = 1) -> int:
+    def _operator(self, operator: str, inputs: list[int], shape: tuple[int, ...], options: Any = None, version: int = 1) -> int:
         """Return the index of the operator's result, a new tensor of this shape."""
         output = self.tensor(f"{operator.lower()}_{len(self.operators)}", shape)
-        kind = getattr(self._schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        kind = getattr(self._schema.BuiltinOptions, "NONE" if options is None else type(options).__name__.removesuffix("T"))
         code = self._code(operator, version)
         self.operators.append(
             self._schema.OperatorT(opcodeIndex=code, inputs=inputs, outputs=[output], builtinOptionsType=kind, builtinOptions=options)

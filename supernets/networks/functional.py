@@ -26,6 +26,8 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu6": F.relu6,
     "h_swish": F.hardswish,
     "h_sigmoid": F.hardsigmoid,
+    "swish": F.silu,
+    "sigmoid": torch.sigmoid,
 }
 
 
@@ -74,9 +76,17 @@ class TorchOperations:
         """Scale the channels."""
         return x * gate
 
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        """Sum two maps."""
-        return x + y
+    def add(self, x: Tensor, y: Tensor, activation: str) -> Tensor:
+        """Sum two maps, activate."""
+        return _ACTIVATIONS[activation](x + y)
+
+    def average_pool(self, x: Tensor, size: int) -> Tensor:
+        """Average windows side by side, those at the far border over their part of the map."""
+        return F.avg_pool2d(x, size, size, ceil_mode=True)
+
+    def max_pool(self, x: Tensor, kernel_size: int, stride: int) -> Tensor:
+        """Take the largest of each window."""
+        return F.max_pool2d(x, kernel_size, stride, kernel_size // 2)
 
 
 def forward(blocks: Iterable[BlockSpec], x_NCHW: Tensor, tensors: Tensors, norm: Norm = running_norm, dropout: float = 0.0) -> Tensor:

@@ -37,6 +37,8 @@ _IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "relu6": lambda x: F.relu6(x, inplace=True),
     "h_swish": lambda x: F.hardswish(x, inplace=True),
     "h_sigmoid": lambda x: F.hardsigmoid(x, inplace=True),
+    "swish": lambda x: F.silu(x, inplace=True),
+    "sigmoid": torch.sigmoid_,
 }
 
 
@@ -161,6 +163,6 @@ class _InPlaceOperations(TorchOperations):
         """Scale the channels in place."""
         return x.mul_(gate)
 
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        """Sum two maps into the second, the fresh one."""
-        return y.add_(x)
+    def add(self, x: Tensor, y: Tensor, activation: str) -> Tensor:
+        """Sum two maps into the second, the fresh one, and activate in place."""
+        return _IN_PLACE[activation](y.add_(x))
