@@ -60,6 +60,7 @@ class WorkerAgent(DeviceAgent):
             raise ValueError(f"timeout_s is {timeout_s!r}; expected seconds above 0")
         self.precision = precision
         self.timeout_s = timeout_s
+        self.runtime_options: dict[str, Any] = {}  # keywords of the runtime's class
         self._archive = archive.pack() if worker_archive is None else worker_archive
         self._info: DeviceInfo | None = None
         self._clock_limits_khz: Sequence[int | None] | None = None  # when the session began
@@ -129,7 +130,8 @@ class WorkerAgent(DeviceAgent):
             self._channels.add(channel)
             try:
                 worker = WorkerClient(channel, self.device, runtime=self.runtime, threads=self.threads, cores=cores, batch=self.batch,
-                                      precision=self.precision, timeout_s=self.timeout_s, clock_limits_khz=self._clock_limits_khz)  # fmt: skip
+                                      precision=self.precision, timeout_s=self.timeout_s, clock_limits_khz=self._clock_limits_khz,
+                                      options=self.runtime_options)  # fmt: skip
                 yield worker, place
                 channel.quit()
             finally:

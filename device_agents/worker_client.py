@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from device_agents.base import DeviceError, DeviceInfo, DeviceState, RuntimeMissing, Visit, VisitPlan
+from device_agents.base import DeviceError, DeviceInfo, DeviceState, DeviceUnreachable, RuntimeMissing, Visit, VisitPlan
 from device_agents.on_device import wire
 from device_agents.worker_channel import WorkerChannel
 
@@ -16,23 +16,25 @@ REPEATED_IN_INFO = ("reply", "protocol", "pid", "unix_time_ns", "runtime", "runt
 
 
 class WorkerClient:
-    """A started worker with its runtime set up; `info` is what it said of itself.
+    """A started worker with its runtime set up, by `options` that are the runtime's own; `info` is what it said of itself.
 
     Raises (constructor and methods):
         RuntimeMissing: the runtime is not installed there.
         WorkerFailed: the worker died, hung, answered nonsense, or could not do what was asked.
+        DeviceUnreachable: the processor that the runtime runs on is not there.
         DeviceError: the device refused the cores.
     """
 
     def __init__(self, channel: WorkerChannel, device: str, *, runtime: str, threads: int, cores: Sequence[int], batch: int, precision: str,
-                 timeout_s: float, clock_limits_khz: Sequence[int | None] | None = None) -> None:  # fmt: skip
+                 timeout_s: float, clock_limits_khz: Sequence[int | None] | None = None,
+                 options: Mapping[str, Any] | None = None) -> None:  # fmt: skip
         self._channel = channel
         self._device = device
         self._batch = batch
         self._timeout_s = timeout_s
         hello = {
             "request": "hello", "protocol": wire.PROTOCOL_VERSION, "runtime": runtime, "threads": threads, "cores": list(cores),
-            "clock_limits_khz": clock_limits_khz,
+            "clock_limits_khz": clock_limits_khz, "options": dict(options or {}),
         }  # fmt: skip
         reply = self._ask(hello, max(START_TIMEOUT_S, timeout_s), "starting")
         try:
@@ -93,6 +95,8 @@ class WorkerClient:
         kind, message = reply.get("kind"), reply.get("message")
         if kind == "runtime_missing":
             raise RuntimeMissing(f"device {self._device!r}: {message}")
+        if kind == "unreachable":
+            raise DeviceUnreachable(f"device {self._device!r}: {message}")
         if kind == "refused":
             raise DeviceError(f"device {self._device!r}: {message}")
         raise self._channel.failed(f"failed while {doing}: {message}")

@@ -12,6 +12,7 @@ import traceback
 from typing import IO, Any
 
 from . import wire
+from .nvml import GpuNotThere
 from .pinning import PinningRefused, pin
 from .preflight import preflight
 from .runtimes import Runtime, RuntimeNotInstalled, Session, runtime_class
@@ -74,6 +75,8 @@ class Worker:
             return _error("runtime_missing", error)
         except PinningRefused as error:
             return _error("refused", error)
+        except GpuNotThere as error:
+            return _error("unreachable", error)
         except Exception as error:
             traceback.print_exc()
             return _error("failed", f"{type(error).__name__}: {error}")
@@ -82,12 +85,14 @@ class Worker:
         if request.get("protocol") != wire.PROTOCOL_VERSION:
             raise wire.WireError(f"the host speaks protocol {request.get('protocol')!r}, this worker {wire.PROTOCOL_VERSION}")
         cores = pin(request["cores"])  # first of all: threads that the runtime's import starts inherit it
-        runtime = self._runtime = runtime_class(request["runtime"])(request["threads"])
-        self._state = StateReader(cores, clock_limits_khz=request.get("clock_limits_khz"))
+        runtime = self._runtime = runtime_class(request["runtime"])(request["threads"], **request.get("options", {}))
+        reader = getattr(runtime, "state_reader", StateReader)  # a runtime that runs on a processor of its own reads that one's state
+        self._state = reader(cores, clock_limits_khz=request.get("clock_limits_khz"))
         return {
             "protocol": wire.PROTOCOL_VERSION, "pid": os.getpid(), "unix_time_ns": time.time_ns(),
             "runtime": runtime.name, "runtime_version": runtime.version, "delegate": runtime.delegate, "cores": cores,
             "governor": self._state.governor(), "numpy_version": _loaded_version("numpy"), **describe(),
+            **getattr(runtime, "description", {}),
         }  # fmt: skip
 
     def _preflight(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +113,8 @@ class Worker:
             raise wire.WireError("run came before hello")
         runs = [self._sessions[name].run for name in request["models"]]
         state_before = self._state.read()
-        samples_ns, repeats = timed_cycles(runs, request["cycles"], request["warmup_cycles"], request["min_call_ns"])
+        timed = getattr(self._runtime, "timed_cycles", timed_cycles)  # by a clock of its own, where it has one
+        samples_ns, repeats = timed(runs, request["cycles"], request["warmup_cycles"], request["min_call_ns"])
         state_after = self._state.read()
         return {"id": request["id"], "samples_ns": samples_ns, "repeats": repeats, "state_before": state_before, "state_after": state_after}
 
