@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 # conv_bn: convolution + batch norm + activation; conv: the same without norm and bias; conv_bias: with bias in place of the norm;
 # mbconv: 1x1 expand (absent where mid = in), depthwise, squeeze-and-excitation, 1x1 project;
 # bottleneck: 1x1 reduce, k x k, 1x1 restore, and the activation once more after the residual sum;
-# pool: mean over the map; max_pool: largest of each k x k window; linear: with bias.
+# pool: mean over the map; max_pool: largest of each k x k window of a map that is nowhere negative; linear: with bias.
 OPERATORS = ("conv_bn", "conv", "conv_bias", "mbconv", "bottleneck", "pool", "max_pool", "linear")
 ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "swish", "sigmoid")
 # What a residual block's input passes before it is added. With a stride, an average pool of stride x stride windows comes first in

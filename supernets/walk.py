@@ -35,7 +35,7 @@ class Operations(Protocol[Value]):
         """Average of each size x size window, size apart; at the far border over the part of it that is on the map."""
 
     def max_pool(self, x: Value, kernel_size: int, stride: int) -> Value:
-        """Largest of each window of a map padded symmetrically by half the kernel, the padding never largest."""
+        """Largest of each window of a map padded symmetrically by half the kernel; the map is nowhere negative, so zeros are never larger."""
 
 
 def run_block(block: BlockSpec, x: Value, operations: Operations[Value]) -> Value:

@@ -107,7 +107,7 @@ class _TfliteOperations:
     def convolution(self, x: int, convolution: Convolution) -> int:
         """CONV_2D or DEPTHWISE_CONV_2D, after PAD where SAME would pad otherwise, and before what cannot be fused."""
         schema, batch = self._schema, self._shape(x)[0]
-        x, padding = self._padded(x, convolution)
+        x, padding = self._padded(x, convolution.kernel_size, convolution.stride)
         options: dict[str, Any] = {"padding": padding, "strideH": convolution.stride, "strideW": convolution.stride}
         options["fusedActivationFunction"] = self._fused(convolution.activation)
         inputs = [x, self._filter(convolution), self._bias(convolution)]
@@ -146,12 +146,13 @@ class _TfliteOperations:
         return self._pool("AVERAGE_POOL_2D", x, size, size, self._schema.Padding.SAME)
 
     def max_pool(self, x: int, kernel_size: int, stride: int) -> int:
-        """MAX_POOL_2D."""
-        return self._pool("MAX_POOL_2D", x, kernel_size, stride, self._schema.Padding.SAME)
+        """MAX_POOL_2D, after PAD where SAME would pad otherwise: zeros are no larger than a map that is nowhere negative."""
+        x, padding = self._padded(x, kernel_size, stride)
+        return self._pool("MAX_POOL_2D", x, kernel_size, stride, padding)
 
     def _pool(self, operator: str, x: int, size: int, stride: int, padding: int) -> int:
         batch, side, _, channels = self._shape(x)
-        side = (side - 1) // stride + 1
+        side = (side - (size if padding == self._schema.Padding.VALID else 1)) // stride + 1
         options = self._schema.Pool2DOptionsT(padding=padding, strideH=stride, strideW=stride, filterHeight=size, filterWidth=size)
         return self._operator(operator, [x], (batch, side, side, channels), options)
 
@@ -185,13 +186,13 @@ class _TfliteOperations:
         kind: int = getattr(self._schema.ActivationFunctionType, _FUSED.get(activation, "NONE"))
         return kind
 
-    def _padded(self, x: int, convolution: Convolution) -> tuple[int, int]:
-        """Return the input to convolve and how: itself and SAME, or the padded map and VALID."""
-        before, after = _symmetric_padding(convolution)
+    def _padded(self, x: int, kernel_size: int, stride: int) -> tuple[int, int]:
+        """Return the map that a kernel reads and how: the map itself and SAME, or the padded one and VALID."""
+        batch, side, _, channels = self._shape(x)
+        before, after = _symmetric_padding(side, kernel_size, stride)
         if before == (before + after) // 2:
             return x, self._schema.Padding.SAME
         amounts = np.array([[0, 0], [before, after], [before, after], [0, 0]], np.int32)
-        batch, side, _, channels = self._shape(x)
         side += before + after
         inputs = [x, self._constant(f"pad.{before}.{after}", amounts)]
         return self._operator("PAD", inputs, (batch, side, side, channels), self._schema.PadOptionsT()), self._schema.Padding.VALID
@@ -240,8 +241,8 @@ def _is_depthwise(convolution: Convolution) -> bool:
     return convolution.groups == convolution.in_channels > 1
 
 
-def _symmetric_padding(convolution: Convolution) -> tuple[int, int]:
-    """Return the zeros before and after the map that symmetric padding gives the kernel to read (SAME puts half of their sum before)."""
-    before = convolution.padding
-    read = (convolution.output_side - 1) * convolution.stride + convolution.kernel_size
-    return before, max(0, read - convolution.input_side - before)
+def _symmetric_padding(side: int, kernel_size: int, stride: int) -> tuple[int, int]:
+    """Return the padding before and after a map that symmetric padding gives the kernel to read (SAME puts half of their sum before)."""
+    before = kernel_size // 2
+    read = (side - 1) // stride * stride + kernel_size
+    return before, max(0, read - side - before)

@@ -18,6 +18,7 @@ from supernets.blocks import BlockSpec, Convolution
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 Exact: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
+NEVER_NEGATIVE = ("relu", "relu6", "h_sigmoid", "sigmoid")
 BIAS_SPREAD = 0.1  # of random biases: none is zero, none decides what the map looks like
 
 
@@ -149,4 +150,9 @@ def _check_chain(blocks: Sequence[BlockSpec]) -> None:
             raise ValueError(
                 f"block {block.name!r} ({block.operator}) cannot follow {before.name!r} ({before.operator}): that gives {given[0]} channels"
                 f" of side {given[1]}, this takes {taken[0]} of side {taken[1]}; give blocks in order of execution"
+            )
+        if block.operator == "max_pool" and before.activation not in NEVER_NEGATIVE:
+            raise ValueError(
+                f"max_pool block {block.name!r} follows {before.name!r}, whose activation is {before.activation!r}; expected one of"
+                f" {', '.join(NEVER_NEGATIVE)}, since the zeros that it pads with must not be larger than the map"
             )
