@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-ModelFormat: TypeAlias = Literal["onnx", "tflite"]
+ModelFormat: TypeAlias = Literal["onnx", "tflite", "torch"]
 Samples: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Data = TypeVar("Data")
 Agent = TypeVar("Agent", bound="DeviceAgent")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,15 @@ from typing import Any
 import numpy as np
 
 from profiler.files import sha256_of
-from profiler.measuring.models import WRITERS
+from profiler.measuring.models import writer_of
 from profiler.shipped import weights_or_shipped
 from profiler.subnet import ExportedModel, SubnetRecord, read_subnet, write_subnet
 from supernets.atomic_file import write_whole
-from supernets.blocks import BlockSpec
 
 RUNTIME_OF = {"onnx": "onnxruntime", "tflite": "litert"}
 # Norms are folded and runtimes sum in another order: differences of float32 rounding, never more.
 TOLERANCE = 1e-4
 Array = np.ndarray[Any, Any]
-ModelMaker = Callable[[Sequence[BlockSpec], dict[str, Array]], bytes]
 
 
 class ExportCheckError(RuntimeError):
@@ -35,11 +32,11 @@ def parse_formats(text: str) -> tuple[str, ...]:
         ValueError: an unknown format, or none.
     """
     formats = tuple(dict.fromkeys(filter(None, text.split(","))))
-    unknown = [name for name in formats if name not in WRITERS]
+    unknown = [name for name in formats if name not in RUNTIME_OF]
     if unknown:
-        raise ValueError(f"unknown export format {unknown[0]!r}; known formats: {', '.join(WRITERS)}")
+        raise ValueError(f"unknown export format {unknown[0]!r}; known formats: {', '.join(RUNTIME_OF)}")
     if not formats:
-        raise ValueError(f"no export format was given; expected some of {', '.join(WRITERS)}")
+        raise ValueError(f"no export format was given; expected some of {', '.join(RUNTIME_OF)}")
     return formats
 
 
@@ -66,7 +63,7 @@ def export_subnet(
 
     weights = fold(subnet.arrays(), subnet.blocks)
     reference = subnet.logits(torch.from_numpy(check_images_NCHW))
-    contents = {name: _maker(name)(subnet.blocks, weights) for name in formats}
+    contents = {name: writer_of(name)(subnet.blocks, weights) for name in formats}
     models = [_checked(name, content, reference, run_model(name, content, check_images_NCHW)) for name, content in contents.items()]
     for model in models:
         write_whole(folder / model.file, contents[model.format])
@@ -133,12 +130,6 @@ def run_on_this_machine(name: str, model: bytes, images_NCHW: Array) -> Array:
     inputs = images_NCHW if name == "onnx" else np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))
     with connect("local", runtime=RUNTIME_OF[name]) as agent:
         return agent.run(model, inputs)
-
-
-def _maker(name: str) -> ModelMaker:
-    module, _, function = WRITERS[name].partition(":")
-    maker: ModelMaker = getattr(importlib.import_module(module), function)
-    return maker
 
 
 def _checked(name: str, content: bytes, reference: Array, outputs: Array) -> ExportedModel:

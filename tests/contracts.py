@@ -293,7 +293,7 @@ class AgentContract:
         block, weights = pointwise_block("small"), pointwise_weights("small")
         inputs = np.random.default_rng(0).normal(size=(3, block.input_side, block.input_side, block.in_channels)).astype(np.float32)
         expected = inputs @ weights["small.conv.weight"][:, :, 0, 0].T + weights["small.conv.bias"]
-        channels_first = agent.model_format == "onnx"
+        channels_first = agent.model_format != "tflite"
         with agent:
             outputs = agent.run(models["small"], np.ascontiguousarray(inputs.transpose(0, 3, 1, 2)) if channels_first else inputs)
         np.testing.assert_allclose(outputs.transpose(0, 2, 3, 1) if channels_first else outputs, expected, rtol=1e-4, atol=1e-5)

@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from device_agents import archive
 from device_agents.on_device import wire
 from device_agents.on_device.runtimes import RUNTIMES
 
-OUTSIDE = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime"}
+OUTSIDE = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "torch", "openvino"}
 INTERPRETERS = [f"python3.{minor}" for minor in range(9, 16)]
 
 
@@ -116,9 +117,10 @@ def test_worker_ends_when_its_input_ends(program):
 def test_archive_is_small_and_the_same_each_time():
     packed = archive.pack()
     assert packed == archive.pack()
-    assert len(packed) < 60_000
+    assert len(packed) < 120_000
     names = zipfile.ZipFile(io.BytesIO(packed)).namelist()
-    assert {name.partition("/")[0] for name in names} == {"__main__.py", archive.PACKAGE}
+    folder = archive.PACKAGE.replace(".", "/")
+    assert {name for name in names if not name.startswith(f"{folder}/")} == {"__main__.py", "device_agents/__init__.py"}
 
 
 @pytest.mark.parametrize("source", sorted(archive.ON_DEVICE.glob("*.py")), ids=lambda path: path.name)
@@ -144,7 +146,7 @@ def test_registry_names_classes_that_exist():
     for name, target in RUNTIMES.items():
         module, _, class_name = target.partition(":")
         text = (archive.ON_DEVICE / f"{module.lstrip('.')}.py").read_text()
-        assert f"class {class_name}:" in text, name
+        assert re.search(rf"^class {class_name}\b", text, re.MULTILINE), name
 
 
 def test_host_and_worker_agree_on_the_fields_of_a_state(program):

@@ -201,7 +201,7 @@ def test_no_cores_means_not_pinned_and_says_so():
         ({"cores": [-1]}, "cores is -1"),
         ({"batch": 1.5}, "batch is 1.5"),
         ({"timeout_s": 0}, "timeout_s is 0"),
-        ({"runtime": "tensorrt"}, "unknown runtime 'tensorrt'; known runtimes: onnxruntime, litert$"),
+        ({"runtime": "tensorrt"}, "unknown runtime 'tensorrt'; known runtimes: onnxruntime, litert, "),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(settings, message):

@@ -1,4 +1,4 @@
-"""The parts of the worker one by one: timed loop, pinning, inputs, runtimes, system state."""
+"""The parts of the worker one by one: timed loop, pinning, inputs, system state."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import gc
 import hashlib
 import itertools
 import os
-import sys
-import types
 
 import numpy as np
 import pytest
-from contracts import pointwise_block, pointwise_weights
 
-from device_agents.on_device import runtime_litert
 from device_agents.on_device.inputs import fixed_shape, random_input
 from device_agents.on_device.pinning import PinningRefused, pin
 from device_agents.on_device.preflight import preflight
-from device_agents.on_device.runtimes import RUNTIMES, RuntimeNotInstalled, runtime_class
 from device_agents.on_device.system_state import StateReader, describe
 from device_agents.on_device.timed_loop import PROBES, timed_cycles
 
@@ -93,98 +88,6 @@ def test_inputs_are_random_fixed_by_shape_and_never_zero_or_denormal():
 def test_shapes_that_are_not_fixed_are_refused(shape):
     with pytest.raises(ValueError, match="'input' of the model has the shape"):
         fixed_shape("input", shape)
-
-
-# --- runtimes -------------------------------------------------------------------------------------------------------------
-
-
-def loaded(name, tmp_path):
-    """Return the small pointwise block loaded into a runtime."""
-    block, weights = [pointwise_block("small")], pointwise_weights("small")
-    if name == "litert":
-        pytest.importorskip("ai_edge_litert")
-        from supernets.export.tflite_graph import tflite_model as model
-    else:
-        pytest.importorskip("onnxruntime")
-        from supernets.export.onnx_graph import onnx_model as model
-    path = tmp_path / "model"
-    path.write_bytes(model(block, weights))
-    runtime = runtime_class(name)(1)
-    return runtime, runtime.load(str(path))
-
-
-@pytest.mark.parametrize("name", ["onnxruntime", "litert"])
-def test_runtime_says_what_it_is_and_what_it_applied(name, tmp_path):
-    runtime, session = loaded(name, tmp_path)
-    assert runtime.name == name
-    assert runtime.version[0].isdigit()
-    assert session.delegate == runtime.delegate == {"onnxruntime": "CPUExecutionProvider", "litert": "xnnpack"}[name]
-    assert session.input_shapes == [[1, 8, 8, 8]]
-    assert session.input_dtypes == ["float32"]
-
-
-def test_runs_of_onnxruntime_compute_the_model_on_its_random_input(tmp_path):
-    _, session = loaded("onnxruntime", tmp_path)
-    gc.collect()
-    session.run()
-    outputs = session.run.args[0].get_outputs()[0].numpy()
-    np.testing.assert_array_equal(outputs, session.infer(random_input([1, 8, 8, 8], "float32")))
-
-
-def test_runs_of_litert_keep_their_random_input(tmp_path):
-    _, session = loaded("litert", tmp_path)
-    for _ in range(3):
-        session.run()
-    interpreter = session.run.__self__
-    np.testing.assert_array_equal(interpreter.get_tensor(interpreter.get_input_details()[0]["index"]), random_input([1, 8, 8, 8], "float32"))
-
-
-def test_litert_without_xnnpack_is_an_error(tmp_path, monkeypatch):
-    litert = pytest.importorskip("ai_edge_litert.interpreter")
-
-    def plain(**settings):
-        return litert.Interpreter(experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, **settings)
-
-    monkeypatch.setattr(runtime_litert, "_package", lambda: ("litert", "2", plain))
-    with pytest.raises(RuntimeError, match="XNNPACK took no part of the model"):
-        loaded("litert", tmp_path)
-
-
-@pytest.fixture
-def old_package(monkeypatch):
-    """Make tflite_runtime the only installed package."""
-    package, interpreter = types.ModuleType("tflite_runtime"), types.ModuleType("tflite_runtime.interpreter")
-    package.__version__, interpreter.Interpreter = "2.14.0", object
-    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    monkeypatch.setitem(sys.modules, "tflite_runtime", package)
-    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", interpreter)
-
-
-def test_tflite_runtime_takes_litert_s_place_under_its_own_name(old_package, monkeypatch):
-    monkeypatch.setattr(np, "__version__", "1.26.4")
-    runtime = runtime_class("litert")(1)
-    assert (runtime.name, runtime.version) == ("tflite_runtime", "2.14.0")
-
-
-def test_tflite_runtime_beside_a_numpy_it_cannot_use_is_an_error(old_package, monkeypatch):
-    monkeypatch.setattr(np, "__version__", "2.4.6")
-    with pytest.raises(RuntimeError, match=r"tflite_runtime 2\.14\.0 does not run with numpy 2\.4\.6"):
-        runtime_class("litert")(1)
-
-
-@pytest.mark.parametrize(
-    ("name", "module", "package"), [("onnxruntime", "onnxruntime", "onnxruntime"), ("litert", "ai_edge_litert", "ai-edge-litert")]
-)
-def test_missing_package_is_named_with_its_extra(name, module, package, monkeypatch):
-    monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setitem(sys.modules, "tflite_runtime", None)
-    with pytest.raises(RuntimeNotInstalled, match=rf"needs the package '{package}'.*pip install 'elastic-latency\[(onnx|litert)\]'"):
-        runtime_class(name)(1)
-
-
-def test_unknown_runtime_lists_the_known_ones():
-    with pytest.raises(ValueError, match=f"unknown runtime 'tensorrt'; known runtimes: {', '.join(RUNTIMES)}"):
-        runtime_class("tensorrt")
 
 
 # --- system state ---------------------------------------------------------------------------------------------------------

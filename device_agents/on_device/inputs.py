@@ -29,3 +29,17 @@ def fixed_shape(name: str, shape: list[Any]) -> list[int]:
     if not all(isinstance(side, int) and side > 0 for side in shape):
         raise ValueError(f"{name!r} of the model has the shape {shape}; expected a fixed one")
     return [int(side) for side in shape]
+
+
+def quantized(values: Any, scale: float, zero_point: int) -> Any:
+    """Return real numbers as int8 of this scale and zero point, the nearest there is."""
+    import numpy as np
+
+    return np.clip(np.rint(values / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
+
+
+def dequantized(values: Any, scale: float, zero_point: int) -> Any:
+    """Return the float32 numbers that int8 ones of this scale and zero point stand for."""
+    import numpy as np
+
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from .runtimes import Session
+from .runtimes import ModelFormat, Session
 
 
 class EchoRuntime:
     """Takes any file as a model of one input of shape (1,) whose output is its input; needs only the standard library."""
 
-    model_format: Literal["onnx", "tflite"] = "onnx"
+    model_format: ModelFormat = "onnx"
     name = "echo"
     package = ""
     version = "1"

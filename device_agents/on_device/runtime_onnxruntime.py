@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from .inputs import fixed_shape, random_input
-from .runtimes import Session, not_installed
+from .runtimes import ModelFormat, Session, not_installed
 
 PROVIDER = "CPUExecutionProvider"
 DTYPES = {
@@ -18,7 +18,7 @@ DTYPES = {
 class OnnxRuntime:
     """Runs ONNX files."""
 
-    model_format: Literal["onnx", "tflite"] = "onnx"
+    model_format: ModelFormat = "onnx"
     name = package = "onnxruntime"
     delegate = PROVIDER
 

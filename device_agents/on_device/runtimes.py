@@ -1,4 +1,7 @@
-"""Inference runtimes by name. Each is one module with a class that takes the number of threads and loads model files."""
+"""Inference runtimes by name. Each is one module with a class that takes the number of threads and loads model files.
+
+Further ones come through the entry-point group `elastic_latency.runtimes`: name → class of the `Runtime` protocol.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,17 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
+from .plug_ins import plug_ins
+
+ModelFormat = Literal["onnx", "tflite", "torch"]
 RUNTIMES = {
     "onnxruntime": ".runtime_onnxruntime:OnnxRuntime",
     "litert": ".runtime_litert:LiteRuntime",
+    "tflite-runtime": ".runtime_tflite:TfliteRuntime",
+    "torch": ".runtime_torch:TorchRuntime",
+    "openvino": ".runtime_openvino:OpenVinoRuntime",
 }
 UNLISTED = {"echo": ".runtime_echo:EchoRuntime"}  # no inference: for the project's own checks
 
@@ -42,7 +51,7 @@ class Runtime(Protocol):
         RuntimeNotInstalled: the package is not there.
     """
 
-    model_format: Literal["onnx", "tflite"]
+    model_format: ModelFormat
     name: str
     package: str
     version: str
@@ -55,22 +64,36 @@ class Runtime(Protocol):
 
 
 def runtime_class(name: str) -> type[Runtime]:
-    """Return the class of a runtime; its package is not imported yet.
+    """Return the class of a runtime; its package is not imported yet. No plug-in takes a built-in runtime's name.
 
     Raises:
-        ValueError: no runtime has that name.
+        ValueError: no runtime has that name, or a plug-in's class cannot be imported or takes models of no known format.
     """
-    known = {**RUNTIMES, **UNLISTED}
-    if name not in known:
-        raise ValueError(f"unknown runtime {name!r}; known runtimes: {', '.join(RUNTIMES)}")
-    module, _, class_name = known[name].partition(":")
+    built_in = {**RUNTIMES, **UNLISTED}
+    if name in built_in:
+        return _imported(built_in[name])
+    further = plug_ins()
+    if name not in further:
+        raise ValueError(f"unknown runtime {name!r}; known runtimes: {', '.join([*RUNTIMES, *sorted(set(further) - set(built_in))])}")
+    try:
+        found = _imported(further[name])
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"runtime {name!r} is a plug-in whose class {further[name]!r} cannot be imported: {error}") from error
+    if getattr(found, "model_format", None) not in get_args(ModelFormat):
+        formats = ", ".join(get_args(ModelFormat))
+        raise ValueError(f"runtime {name!r} is a plug-in whose model_format is {getattr(found, 'model_format', None)!r}; expected one of {formats}")
+    return found
+
+
+def _imported(target: str) -> type[Runtime]:
+    module, _, class_name = target.partition(":")
     found: type[Runtime] = getattr(importlib.import_module(module, __package__), class_name)
     return found
 
 
-def not_installed(feature: str, package: str, extra: str, error: ImportError) -> RuntimeNotInstalled:
-    """Return the error for a package that cannot be imported."""
+def not_installed(feature: str, package: str, extra: str | None, error: ImportError) -> RuntimeNotInstalled:
+    """Return the error for a package that cannot be imported; `extra` is this project's extra that brings it, if one does."""
+    ours = f" or pip install 'elastic-latency[{extra}]'" if extra else ""
     return RuntimeNotInstalled(
-        f"{feature} needs the package {package!r}, which {sys.executable} cannot import ({error}); "
-        f"install it there with pip install {package} or pip install 'elastic-latency[{extra}]'"
+        f"{feature} needs the package {package!r}, which {sys.executable} cannot import ({error}); install it there with pip install {package}{ours}"
     )

@@ -14,26 +14,64 @@ ModelMaker: TypeAlias = Callable[[Sequence[BlockSpec]], bytes]
 KEPT_BYTES = 1 << 30  # of made models, for later rounds; what is above is made again, at about 10 ms a block
 
 
-WRITERS = {"onnx": "supernets.export.onnx_graph:onnx_model", "tflite": "supernets.export.tflite_graph:tflite_model"}
+WRITERS = {
+    "float32": {
+        "onnx": "supernets.export.onnx_graph:onnx_model",
+        "tflite": "supernets.export.tflite_graph:tflite_model",
+        "torch": "supernets.export.torch_program:torch_model",
+    },
+    "int8": {
+        "onnx": "supernets.export.quantized_onnx:quantized_onnx_model",
+        "tflite": "supernets.export.quantized_tflite:quantized_tflite_model",
+    },
+}
 
 
-def default_model_maker(model_format: str, batch: int = 1) -> ModelMaker:
-    """Return the maker of model files with random weights in an agent's format; it imports its writer when first used.
+def default_model_maker(model_format: str, batch: int = 1, precision: str = "float32") -> ModelMaker:
+    """Return the maker of model files with random weights in an agent's format and precision; it imports its writer when first used.
 
     Raises:
-        ValueError: no writer makes that format.
+        ValueError: no writer makes that format in that precision.
     """
-    if model_format not in WRITERS:
-        raise ValueError(f"model format {model_format!r} is unknown; expected one of {', '.join(WRITERS)}")
-    return partial(_random_model, WRITERS[model_format], batch)
+    writer = writer_of(model_format, precision)
+    if precision == "int8":
+        return partial(_random_int8_model, writer, batch)
+    return partial(_random_model, writer, batch)
 
 
-def _random_model(writer: str, batch: int, blocks: Sequence[BlockSpec]) -> bytes:
+def writer_of(model_format: str, precision: str = "float32") -> Callable[..., bytes]:
+    """Return the function that writes blocks as a model file, which is imported when first called.
+
+    Raises:
+        ValueError: no writer makes that format in that precision.
+    """
+    if precision not in WRITERS:
+        raise ValueError(f"precision {precision!r} is unknown; expected one of {', '.join(WRITERS)}")
+    if model_format not in WRITERS[precision]:
+        raise ValueError(f"model format {model_format!r} is unknown in precision {precision}; expected one of {', '.join(WRITERS[precision])}")
+    return partial(_written, WRITERS[precision][model_format])
+
+
+def _written(writer: str, *arguments: object) -> bytes:
+    module, _, function = writer.partition(":")
+    model: bytes = getattr(importlib.import_module(module), function)(*arguments)
+    return model
+
+
+def _random_model(writer: Callable[..., bytes], batch: int, blocks: Sequence[BlockSpec]) -> bytes:
     from supernets.export.weights import random_folded_weights
 
-    module, _, function = writer.partition(":")
-    model: bytes = getattr(importlib.import_module(module), function)(blocks, random_folded_weights(blocks), batch)
-    return model
+    return writer(blocks, random_folded_weights(blocks), batch)
+
+
+def _random_int8_model(writer: Callable[..., bytes], batch: int, blocks: Sequence[BlockSpec]) -> bytes:
+    """Return an int8 model whose ranges come from fixed random inputs: how long int8 takes does not depend on the values."""
+    from supernets.export.quantized_ranges import random_inputs, ranges_of
+
+    from supernets.export.weights import random_folded_weights
+
+    weights = random_folded_weights(blocks)
+    return writer(blocks, weights, ranges_of(blocks, weights, [random_inputs(blocks)]), batch)
 
 
 class LazyModels(Mapping[str, bytes]):
