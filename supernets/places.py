@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from supernets.blocks import BlockSpec
-from supernets.space import OFF, Architecture, Choice, Population, SearchSpace
+from supernets.space import OFF, Architecture, Choice, Population, SearchSpace, Value
+
+UNDECIDED = -2  # of a choice whose code no place has chosen yet
 
 Figures = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -27,23 +29,29 @@ class Place:
     """A block's place: the columns of a population that decide it, and its block for each combination of their codes.
 
     `blocks` is in C order over the columns' *full* values (`shape`); combinations a restricted space does not allow are
-    None.
+    None. A choice that can be off while the block is there (`off_counts`) has one value more, the last, for that; where any
+    other is off there is no block. `absent` holds the positions of combinations at which there is none (its stage is shallower).
     """
 
     name: str
     columns: tuple[int, ...]
     shape: tuple[int, ...]
     blocks: tuple[BlockSpec | None, ...]
+    off_counts: tuple[bool, ...] = ()
+    absent: tuple[int, ...] = ()
 
     def rows(self, population: Population) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Return the position in `blocks` for each architecture, shape (n_architectures,); len(blocks) where it is off."""
         rows = np.zeros(len(population), dtype=np.intp)
-        for column, length in zip(self.columns, self.shape, strict=True):
-            rows *= length
-            rows += population[:, column]
         off = np.zeros(len(population), dtype=bool)
-        for column in self.columns:
-            off |= population[:, column] == OFF
+        for column, length, off_counts in itertools.zip_longest(self.columns, self.shape, self.off_counts, fillvalue=False):
+            codes = population[:, column]
+            rows *= length
+            rows += np.where(codes == OFF, length - 1, codes) if off_counts else codes
+            if not off_counts:
+                off |= codes == OFF
+        if self.absent:
+            off |= np.isin(rows, self.absent)
         rows[off] = len(self.blocks)
         return rows
 
@@ -51,50 +59,116 @@ class Place:
 @lru_cache(maxsize=8)  # lowering a space of 25 resolutions takes a third of a second, and each predictor of a ladder asks for it
 def places(space: SearchSpace) -> tuple[Place, ...]:
     """Return the places of a space in order of execution, each with its blocks."""
-    found: dict[str, dict[tuple[int, ...], BlockSpec]] = {name: {} for name in space.block_choices}
+    found: dict[str, dict[tuple[int, ...], BlockSpec | None]] = {name: {} for name in space.block_choices}
     columns = {name: tuple(space.position[choice] for choice in choices) for name, choices in space.block_choices.items()}
     architectures = covering_architectures(space)
+    order: dict[str, None] = {}
     for row, architecture in zip(space.encode(architectures).tolist(), architectures, strict=True):
-        for block in space.blocks(architecture):
-            found[block.name][tuple(row[column] for column in columns[block.name])] = block
-    order = [block.name for block in space.blocks(space.largest())]
+        blocks = {block.name: block for block in space.blocks(architecture)}
+        order = _merged(order, blocks)
+        for name, own in columns.items():
+            found[name][tuple(row[column] for column in own)] = blocks.get(name)
     return tuple(_place(space, name, columns[name], found[name]) for name in order)
 
 
-def _place(space: SearchSpace, name: str, columns: tuple[int, ...], found: dict[tuple[int, ...], BlockSpec]) -> Place:
-    shape = tuple(len(space.choices[column].values) for column in columns)
-    blocks = tuple(found.get(codes) for codes in itertools.product(*(range(length) for length in shape)))
-    return Place(name, columns, shape, blocks)
+def _merged(order: dict[str, None], names: Iterable[str]) -> dict[str, None]:
+    """Return the names of both in an order that is that of each."""
+    new = [name for name in names if name not in order]
+    if not new:
+        return order
+    known, merged = list(order), []
+    for name in names:
+        if name in order:
+            split = known.index(name) + 1
+            merged += known[:split]
+            known = known[split:]
+        else:
+            merged.append(name)
+    return dict.fromkeys([*merged, *known])
+
+
+def _place(space: SearchSpace, name: str, columns: tuple[int, ...], found: dict[tuple[int, ...], BlockSpec | None]) -> Place:
+    present = [codes for codes, block in found.items() if block is not None]
+    off_counts = tuple(any(codes[i] == OFF for codes in present) for i in range(len(columns)))
+    shape = tuple(len(space.choices[column].values) + off for column, off in zip(columns, off_counts, strict=True))
+    positions = {_position(codes, shape): block for codes, block in found.items() if _countable(codes, off_counts)}
+    blocks = tuple(positions.get(position) for position in range(math.prod(shape)))
+    return Place(name, columns, shape, blocks, off_counts, tuple(position for position, block in positions.items() if block is None))
+
+
+def _countable(codes: tuple[int, ...], off_counts: tuple[bool, ...]) -> bool:
+    return all(code != OFF or off for code, off in zip(codes, off_counts, strict=True))
+
+
+def _position(codes: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    position = 0
+    for code, length in zip(codes, shape, strict=True):
+        position = position * length + code % length
+    return position
 
 
 def covering_architectures(space: SearchSpace) -> list[Architecture]:
     """Return few architectures in which every place takes every allowed combination of its choices at least once.
 
-    Choices that decide several places (the resolution) run through all their values; for each, the others advance side
-    by side, every place one step further than the one before it, so a network mixes sizes as real ones do.
+    Choices that decide every place (the resolution) run through all their values; for each, the others advance side
+    by side, every place one step further than the one before it, so a network mixes sizes as real ones do. Where places
+    share a choice (a stage's width), those that lack most combinations choose first.
     """
-    uses = [name for choices in space.block_choices.values() for name in choices]
-    shared = [choice for choice in space.choices if uses.count(choice.name) > 1]
-    private = {place: [c for c in space.choices if c.name in choices and c not in shared] for place, choices in space.block_choices.items()}
-    steps = max(math.prod(len(choice.allowed) for choice in choices) for choices in private.values())
+    names = list(space.block_choices.values())
+    shared = [choice for choice in space.choices if names and all(choice.name in choices for choices in names)]
+    own = [[c for c in space.choices if c.name in choices and c not in shared] for choices in names]
     base = {choice.name: choice.allowed[-1] for choice in space.choices}
+    combinations = [_Combinations(space, choices, offset) for offset, choices in enumerate(own)]
+    side_by_side = _side_by_side(space, combinations)
     covering = []
     for common in itertools.product(*(choice.allowed for choice in shared)):
-        for step in range(steps):
-            values = {**base, **dict(zip((choice.name for choice in shared), common, strict=True))}
-            for offset, choices in enumerate(private.values()):
-                values.update(_combination(choices, step + offset))
-            covering.append(space.architecture(values))
+        fixed = dict(zip((choice.name for choice in shared), common, strict=True))
+        covering += [space.architecture({**base, **fixed, **values}) for values in side_by_side]
     return list(dict.fromkeys(covering))
 
 
-def _combination(choices: list[Choice], number: int) -> dict[str, Any]:
-    """Return the combination of the choices' values with this number, counting round."""
-    values = {}
-    for choice in choices:
-        number, code = divmod(number, len(choice.allowed))
-        values[choice.name] = choice.allowed[code]
-    return values
+def _side_by_side(space: SearchSpace, places_of_space: list[_Combinations]) -> list[dict[str, Value]]:
+    """Return values of all choices that decide places, so often that every place has met all its combinations."""
+    found: list[dict[str, Value]] = []
+    while any(place.lacking.any() for place in places_of_space) or not found:
+        chosen = np.full(len(space.choices), UNDECIDED, dtype=np.int16)
+        for place in sorted(places_of_space, key=lambda place: -int(np.count_nonzero(place.lacking))):
+            place.choose(chosen, len(found))
+        found.append({c.name: c.values[code] for c, code in zip(space.choices, chosen.tolist(), strict=True) if code not in (UNDECIDED, OFF)})
+    return found
+
+
+class _Combinations:
+    """The combinations of a place's own choices in counting order (the first choice counts fastest), and which are still lacking."""
+
+    def __init__(self, space: SearchSpace, choices: list[Choice], offset: int) -> None:
+        self._columns = [space.position[choice.name] for choice in choices]
+        self._offset = offset
+        grid = itertools.product(*(choice.allowed_codes.tolist() for choice in reversed(choices)))
+        rows = dict.fromkeys(_with_switches(choices, codes[::-1]) for codes in grid)
+        self._rows = np.array(list(rows), dtype=np.int16).reshape(len(rows), len(choices))
+        self.lacking = np.ones(len(rows), dtype=bool)
+
+    def choose(self, chosen: np.ndarray[Any, np.dtype[np.int16]], step: int) -> None:
+        """Write the codes of a combination that agrees with what is chosen already into `chosen`: the next one, lacking ones first."""
+        before = chosen[self._columns]
+        agrees = np.all((before == UNDECIDED) | (self._rows == before) | (self._rows == OFF), axis=1)
+        wanted = np.flatnonzero(agrees & self.lacking)
+        if not len(wanted):
+            wanted = np.flatnonzero(agrees)
+        row = int(wanted[np.searchsorted(wanted, (step + self._offset) % len(self._rows)) % len(wanted)])
+        self.lacking[row] = False
+        for column, code in zip(self._columns, self._rows[row].tolist(), strict=True):
+            chosen[column] = code if code != OFF or chosen[column] == UNDECIDED else chosen[column]
+
+
+def _with_switches(choices: list[Choice], codes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the codes with those choices off that others of the same place switch off."""
+    values: dict[str, Value | None] = {}
+    for choice, code in zip(choices, codes, strict=True):
+        off = choice.depends_on in values and values[choice.depends_on] not in choice.on_for
+        values[choice.name] = None if off else choice.values[code]
+    return tuple(OFF if value is None else code for value, code in zip(values.values(), codes, strict=True))
 
 
 def distinct_blocks(space: SearchSpace) -> list[BlockSpec]:
