@@ -1,8 +1,8 @@
 """A real adbd for the tests, as `adbd/build.sh` builds and `adbd/run.sh` runs it, and the faults that a real phone has.
 
-`real_adbd()` is a context manager; a test that uses it carries `@pytest.mark.device_services`. Clients reach the daemon at `host` and `port`, which are
-those of a relay that can be cut. The device has Debian's mksh and toybox, `getprop` out of `system/build.prop`, and no other Android program: what a test
-puts into `system_bin` or `sys` while it runs is there at once.
+`real_adbd()` is a context manager; a test that uses it carries `@pytest.mark.device_services`. Clients reach the daemon at `host` and
+`port`, which are those of a relay that can be cut. The device has Debian's mksh and toybox, `getprop` out of `system/build.prop`, and no
+other Android program: what a test puts into `system_bin` or `sys` while it runs is there at once.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ class RealAdbd:
 
     def fill_disk(self, leaving_bytes: int = 0) -> None:
         """Fill /data/local/tmp but for so many bytes."""
+        self.free_disk()
         folder = self.path("/data/local/tmp")
         file_system = os.statvfs(folder)
         size = file_system.f_bavail * file_system.f_frsize - leaving_bytes

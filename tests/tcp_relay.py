@@ -116,6 +116,7 @@ class TcpRelay:
             return
         for connection in (client, device):
             connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the relay shall cost no time
         self._pairs.append(Pair((client, device)))
 
     def _move(self, pair: Pair, readable: list[socket.socket], writable: list[socket.socket]) -> None:

@@ -31,7 +31,7 @@ class Signer:
         self.path = path
         self._key = key
 
-    def Sign(self, data: bytes) -> bytes:  # noqa: N802: adb-shell's name
+    def Sign(self, data: bytes) -> bytes:
         """Return the signature of a device's token, which is used as a SHA-1 digest."""
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import padding, utils
@@ -39,7 +39,7 @@ class Signer:
         signature: bytes = self._key.sign(data, padding.PKCS1v15(), utils.Prehashed(hashes.SHA1()))
         return signature
 
-    def GetPublicKey(self) -> bytes:  # noqa: N802: adb-shell's name
+    def GetPublicKey(self) -> bytes:
         """Return the public key as devices keep it, with the name that they show when they ask whether to trust it."""
         from adb_shell.auth.keygen import encode_pubkey
 
@@ -131,8 +131,7 @@ def _load(path: Path) -> Any:
 def _needs_packages() -> None:
     """Raise the error that says what is missing where adb-shell or cryptography cannot be imported."""
     try:
-        import adb_shell.auth.keygen
-        import cryptography  # noqa: F401
+        import adb_shell.auth.keygen  # noqa: F401
     except ImportError as error:
         raise not_installed(error) from None
 
