@@ -125,7 +125,7 @@ class WorkerAgent(DeviceAgent):
     def _worker(self) -> Iterator[tuple[WorkerClient, Place]]:
         """Give a fresh worker and its place; both are gone afterwards, however it ends."""
         with self._place() as place:
-            cores = last_cores(self.threads, place.allowed_cores()) if self.cores is None else self.cores
+            cores = self._cores(place)
             channel = place.start()
             self._channels.add(channel)
             try:
@@ -137,6 +137,14 @@ class WorkerAgent(DeviceAgent):
             finally:
                 channel.close()
                 self._channels.discard(channel)
+
+    def _cores(self, place: Place) -> Sequence[int]:
+        if self.cores is not None:
+            return self.cores
+        try:
+            return last_cores(self.threads, place.allowed_cores())
+        except ValueError as error:
+            raise DeviceError(f"device {self.device!r}: {error}") from None
 
 
 def last_cores(threads: int, allowed: Sequence[int] | None) -> tuple[int, ...]:

@@ -1,0 +1,121 @@
+"""A real SSH server inside the test's own process, by asyncssh: commands are run by /bin/sh of this machine, files by its SFTP.
+
+It serves quick tests without root; what OpenSSH does is tested with OpenSSH (`real_sshd.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncssh
+
+
+@dataclass
+class Server:
+    """A running server, and the files by which it is reached."""
+
+    port: int
+    home: Path  # of the user who runs the tests: .ssh is in it, and logins begin in it
+    key: Path
+    known_hosts: Path
+    environment: dict[str, str]
+    commands: list[str] = field(default_factory=list)
+    connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def settings(self, **more) -> dict:
+        return {"host": "127.0.0.1", "port": self.port, "key": str(self.key), "known_hosts": str(self.known_hosts), **more}
+
+    def cut(self) -> None:
+        """Reset all connections."""
+
+        def abort() -> None:
+            for connection in self.connections:
+                connection.abort()
+
+        self.loop.call_soon_threadsafe(abort)
+
+
+@contextlib.contextmanager
+def ssh_server(folder: Path, environment: dict[str, str] | None = None, sftp: bool = True, python_noise: str = "") -> Iterator[Server]:
+    """Run a server with one user key and one host key made for it, which its known_hosts has."""
+    user_key, host_key = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
+    key, known_hosts, home = folder / "id_ed25519", folder / "known_hosts", folder / "home"
+    home.mkdir()
+    user_key.write_private_key(str(key))
+    key.chmod(0o600)
+    server = Server(0, home, key, known_hosts, {**os.environ, "HOME": str(home), "TMPDIR": str(folder), **(environment or {})})
+
+    class Watched(asyncssh.SSHServer):
+        def connection_made(self, connection):
+            server.connections.append(connection)
+
+    async def handle(process: asyncssh.SSHServerProcess) -> None:
+        server.commands.append(process.command)
+        child = subprocess.Popen(
+            ["/bin/sh", "-c", python_noise + process.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=server.environment, cwd=home, start_new_session=True,
+        )  # fmt: skip
+        try:
+            await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+            while child.poll() is None and not process.channel.is_closing():
+                await asyncio.sleep(0.01)
+            await process.stdout.drain()
+        except BaseException:
+            pass
+        finally:
+            for _ in range(500):  # ends at the end of its stdin
+                if child.poll() is not None:
+                    break
+                await asyncio.sleep(0.01)
+            else:
+                child.kill()
+            code = child.wait()
+            with contextlib.suppress(Exception):
+                process.exit(code) if code >= 0 else process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(process.wait_closed(), 5)
+
+    class Files(asyncssh.SFTPServer):
+        def realpath(self, path: bytes) -> bytes:
+            return os.fsencode(os.path.realpath(os.path.join(home, os.fsdecode(path))))
+
+    loop = server.loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def begin():
+        return await asyncssh.listen(
+            "127.0.0.1", 0, server_host_keys=[host_key], authorized_client_keys=asyncssh.import_authorized_keys(
+                user_key.export_public_key().decode()), server_factory=Watched, process_factory=handle, encoding=None,
+            sftp_factory=Files if sftp else None,
+        )  # fmt: skip
+
+    listener = asyncio.run_coroutine_threadsafe(begin(), loop).result(30)
+    server.port = listener.sockets[0].getsockname()[1]
+    known_hosts.write_text(f"[127.0.0.1]:{server.port} {host_key.export_public_key().decode()}")
+    try:
+        yield server
+    finally:
+
+        async def end():
+            listener.close()
+            for connection in server.connections:
+                connection.abort()
+            await listener.wait_closed()
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            await asyncio.wait(others, timeout=6) if others else None
+
+        asyncio.run_coroutine_threadsafe(end(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
