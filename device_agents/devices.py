@@ -1,11 +1,17 @@
-"""Devices by name, from devices.toml and a file of the user's own."""
+"""Devices by name, from the devices.toml of this package and files of the user's own.
+
+Files are read in this order, and a later one wins: the package's own, `devices.toml` of the current folder (if that is a
+file of devices), the one that the environment variable ELASTIC_LATENCY_DEVICES names, and the one given.
+"""
 
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +25,11 @@ else:
     import tomli as tomllib
 
 BUILT_IN_FILE = Path(__file__).with_name("devices.toml")
+PROJECT_FILE = "devices.toml"  # in the current folder
+ENVIRONMENT_VARIABLE = "ELASTIC_LATENCY_DEVICES"
+
+# A device's name is also the name of a file, of a schema on a server, and of a resource.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
 
 
 class DeviceFileError(ValueError):
@@ -27,7 +38,7 @@ class DeviceFileError(ValueError):
 
 @dataclass(frozen=True)
 class Device:
-    """A named device: its transport, the settings for that, and the file that says so."""
+    """A named device: its transport, the settings for that, and the file that says so last."""
 
     name: str
     transport: str
@@ -36,37 +47,64 @@ class Device:
 
 
 def list_devices(devices_file: str | Path | None = None) -> list[Device]:
-    """Return the built-in devices and those of `devices_file`, which win over built-in ones of the same name.
+    """Return all devices, those of the package first.
 
     Raises:
         DeviceFileError: a file is not TOML, or a device in it has no known transport or an unknown key.
         OSError: a file cannot be read.
     """
-    files = [BUILT_IN_FILE] if devices_file is None else [BUILT_IN_FILE, Path(devices_file)]
-    return list({device.name: device for file in files for device in _read(file)}.values())
+    devices: dict[str, Device] = {}
+    for file, optional in _files(devices_file).items():
+        tables = _tables(file, optional)
+        if not optional or _is_ours(tables, devices):
+            for name, table in tables.items():
+                devices[name] = _device(name, table, file, devices)
+    return list(devices.values())
+
+
+def find_device(name: str, settings: Mapping[str, Any] | None = None, devices_file: str | Path | None = None) -> Device:
+    """Return the device of this name; `settings` win over those of the files.
+
+    Raises:
+        UnknownDevice: no device has that name.
+        DeviceFileError: see `list_devices`.
+        ValueError: the device's transport has no such setting.
+    """
+    devices = {device.name: device for device in list_devices(devices_file)}
+    if name not in devices:
+        places = f"{PROJECT_FILE} of this folder, or in a file of your own (--devices FILE, or the environment variable {ENVIRONMENT_VARIABLE})"
+        raise UnknownDevice(f"unknown device {name!r}; known devices: {', '.join(sorted(devices))}; declare others in {places}")
+    device = devices[name]
+    if not settings:
+        return device
+    known = transport_class(device.transport).setting_names
+    for key, value in settings.items():
+        if key not in known:
+            has = f"whose transport {device.transport!r} has only the settings {', '.join(known)}"
+            raise ValueError(f"{key} {value!r} was given for device {name!r}, {has}")
+    return replace(device, settings={**device.settings, **settings})
+
+
+def open_device(device: Device) -> DeviceAgent:
+    """Return the agent of a device.
+
+    Raises:
+        ValueError: a setting has a value that its transport refuses.
+    """
+    return transport_class(device.transport)(device.name, **device.settings)  # type: ignore[call-arg]
 
 
 def connect(name: str, *, runtime: str | None = None, threads: int | None = None, cores: Sequence[int] | None = None,
-            devices_file: str | Path | None = None) -> DeviceAgent:  # fmt: skip
-    """Return the agent of the device of this name; what is given here wins over the file.
+            devices_file: str | Path | None = None, settings: Mapping[str, Any] | None = None) -> DeviceAgent:  # fmt: skip
+    """Return the agent of the device of this name; what is given here wins over the files.
 
     Raises:
         UnknownDevice: no device has that name.
         DeviceFileError: see `list_devices`.
         ValueError: a setting has a value that its transport refuses, or is none of its settings.
     """
-    devices = {device.name: device for device in list_devices(devices_file)}
-    if name not in devices:
-        files = str(BUILT_IN_FILE) if devices_file is None else f"{devices_file} or {BUILT_IN_FILE}"
-        raise UnknownDevice(f"unknown device {name!r}; known devices: {', '.join(sorted(devices))}; declare others in {files}")
-    device = devices[name]
-    agent = transport_class(device.transport)
     given = {key: value for key, value in (("runtime", runtime), ("threads", threads), ("cores", cores)) if value is not None}
-    for key, value in given.items():
-        if key not in agent.setting_names:
-            known = ", ".join(agent.setting_names)
-            raise ValueError(f"{key} {value!r} was given for device {name!r}, whose transport {device.transport!r} has only the settings {known}")
-    return agent(name, **{**device.settings, **given})  # type: ignore[call-arg]
+    return open_device(find_device(name, {**given, **(settings or {})}, devices_file))
 
 
 def transport_class(name: str) -> type[DeviceAgent]:
@@ -87,23 +125,65 @@ def transport_class(name: str) -> type[DeviceAgent]:
     raise LookupError(f"unknown transport {name!r}; known transports: {', '.join(known)}")
 
 
-def _read(file: Path) -> list[Device]:
+# --- files ----------------------------------------------------------------------------------------------------------------
+
+
+def _files(devices_file: str | Path | None) -> dict[Path, bool]:
+    """Return the files to read in order, each once → whether it is fine that one is not there, or is something else."""
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    places: list[tuple[str | Path | None, bool]] = [(PROJECT_FILE, True), (named or None, False), (devices_file, False)]
+    found: dict[Path, tuple[Path, bool]] = {}
+    for place, optional in places:
+        if place is not None and Path(place).resolve() != BUILT_IN_FILE.resolve():
+            found.pop(Path(place).resolve(), None)  # named twice, it counts where it is named last
+            found[Path(place).resolve()] = Path(place), optional
+    return {BUILT_IN_FILE: False, **dict(found.values())}
+
+
+def _tables(file: Path, optional: bool) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DeviceFileError(f"devices file {file} is not TOML: {error}") from error
-    return [_device(name, table, file) for name, table in tables.items()]
+        if not optional:
+            raise DeviceFileError(f"devices file {file} is not TOML: {error}") from error
+    except (FileNotFoundError, IsADirectoryError):
+        if not optional:
+            raise
+    return {}
 
 
-def _device(name: str, table: Any, file: Path) -> Device:
-    if not isinstance(table, dict) or not isinstance(table.get("transport"), str):
+def _is_ours(tables: Mapping[str, Any], devices: Mapping[str, Device]) -> bool:
+    """Return whether a file that happens to be named as ours is about our devices; if so, mistakes in it are errors."""
+    return any(isinstance(table, dict) and ("transport" in table or "based_on" in table or name in devices) for name, table in tables.items())
+
+
+def _device(name: str, table: Any, file: Path, devices: Mapping[str, Device]) -> Device:
+    """Return the device of a table: on its own where it names a transport, else an earlier one with other settings."""
+    if not _NAME.fullmatch(name):
+        raise DeviceFileError(f"{name!r} in {file} is no name of a device; expected up to 50 letters, digits, '.', '_' and '-', not first a sign")
+    settings = dict(table) if isinstance(table, dict) else {}
+    transport, base = settings.pop("transport", None), settings.pop("based_on", None)
+    earlier = devices.get(str(base or name))
+    if isinstance(transport, str) and base is None:
+        device = Device(name, transport, settings, file)
+    elif transport is None and earlier is not None:
+        device = Device(name, earlier.transport, {**earlier.settings, **settings}, file)
+    elif base is not None:
+        known = ", ".join(sorted(devices))
+        raise DeviceFileError(f"device {name!r} in {file} is based_on {base!r}; expected a device declared before ({known}), and no transport")
+    else:
         raise DeviceFileError(f'device {name!r} in {file} has no transport; expected a table such as [{name}] with transport = "local"')
-    settings = {key: value for key, value in table.items() if key != "transport"}
+    if file != BUILT_IN_FILE:  # the package's own is checked by its tests: listing imports no transport
+        _refuse_unknown_keys(device.transport, name, settings, file)
+    return device
+
+
+def _refuse_unknown_keys(transport: str, name: str, settings: Mapping[str, Any], file: Path) -> None:
     try:
-        known = transport_class(table["transport"]).setting_names
+        known = transport_class(transport).setting_names
     except LookupError as error:
         raise DeviceFileError(f"device {name!r} in {file}: {error}") from error
     unknown = [key for key in settings if key not in known]
     if unknown:
-        raise DeviceFileError(f"device {name!r} in {file} has the unknown key {unknown[0]!r}; known keys: transport, {', '.join(known)}")
-    return Device(name, table["transport"], settings, file)
+        keys = f"keys of transport {transport!r}: {', '.join(known)}; and transport or based_on"
+        raise DeviceFileError(f"device {name!r} in {file} has the unknown key {unknown[0]!r}; {keys}")
