@@ -1,14 +1,14 @@
-"""What a device is, and how well it repeats itself: a few small models visited in turn, in fresh workers, for some minutes."""
+"""Whether a device can be measured, and how well it repeats itself: a few small models visited in turn, in fresh workers, for some minutes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from device_agents.base import DeviceAgent, Visit, VisitPlan
+from device_agents.base import Check, DeviceAgent, DeviceError, Visit, VisitPlan
 from luts.estimates import LATENCY_PERCENTILE
 from profiler.measuring.models import ModelMaker, default_model_maker
 from profiler.measuring.quality import SLOW_FACTOR
@@ -20,6 +20,7 @@ Figures = np.ndarray[Any, np.dtype[np.float64]]
 
 SPACE, RESOLUTION, MODELS = "ofa-mobilenetv3-w1.2", 160, 5  # blocks of some tenths of a millisecond on a desktop core
 VISITS, RUNS, WARMUP_RUNS, MIN_CALL_NS = 30, 10, 2, 100_000  # visits of each model in one worker
+VISITS_OF_RUNNERS = 6  # where each is a program of its own to start, which takes most of a second
 FEWEST_WORKERS, MOST_WORKERS = 4, 200
 VISIT_NUMBERS = (3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 1000)
 DRAWS = 200
@@ -49,6 +50,14 @@ class Repeatability:
         return asdict(self)
 
 
+def proved(agent: DeviceAgent) -> Iterator[Check]:
+    """Yield the steps of an agent's checks; what stops them is a step that failed."""
+    try:
+        yield from agent.checks()
+    except (DeviceError, ImportError, ValueError) as error:
+        yield Check("device", False, " ".join(str(error).split()))
+
+
 def check_repeatability(agent: DeviceAgent, minutes: float, report: Callable[[int, int], None] | None = None,
                         model_maker: ModelMaker | None = None) -> Repeatability:  # fmt: skip
     """Return how a device repeats itself over these minutes of its own clock.
@@ -61,10 +70,11 @@ def check_repeatability(agent: DeviceAgent, minutes: float, report: Callable[[in
     blocks = sorted(distinct_blocks(space(SPACE).restrict({"resolution": (RESOLUTION,)})), key=block_macs)
     chosen = [blocks[round((i + 1) * len(blocks) / (MODELS + 1))] for i in range(MODELS)]
     models = {f"model-{i}": maker([block]) for i, block in enumerate(chosen)}
+    visits = VISITS if agent.runs_chains else VISITS_OF_RUNNERS
     workers: list[list[Visit]] = []
     while len(workers) < FEWEST_WORKERS or (_seconds(workers) < 60 * minutes and len(workers) < MOST_WORKERS):
         plans = [
-            VisitPlan(f"check-{len(workers)}-{name}-{visit}", (name,), RUNS, WARMUP_RUNS, MIN_CALL_NS) for visit in range(VISITS) for name in models
+            VisitPlan(f"check-{len(workers)}-{name}-{visit}", (name,), RUNS, WARMUP_RUNS, MIN_CALL_NS) for visit in range(visits) for name in models
         ]
         workers.append(list(agent.measure(models, plans)))
         if report is not None:
@@ -79,7 +89,8 @@ def _seconds(workers: Sequence[Sequence[Visit]]) -> float:
 
 def _judged(workers: Sequence[Sequence[Visit]], models: int) -> Repeatability:
     """Return the figures of workers that visited the models in turn, each as often."""
-    runs_ns = np.array([[visit.samples_ns[0] / visit.repeats for visit in visits] for visits in workers])
+    samples = min(visit.samples_ns.shape[1] for visits in workers for visit in visits)  # fewer than runs where a device tells totals only
+    runs_ns = np.array([[visit.samples_ns[0, :samples] / visit.repeats for visit in visits] for visits in workers])
     runs_ns = runs_ns.reshape(len(workers), -1, models, runs_ns.shape[-1])  # (workers, visits, models, runs)
     levels = np.median(runs_ns, axis=3)
     slow = levels / np.percentile(levels, LATENCY_PERCENTILE, axis=(0, 1)) > SLOW_FACTOR

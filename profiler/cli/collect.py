@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from profiler.cli.device_options import Address, Batch, Cluster, Delegate, DevicesFile, Precision, Runner, Set, device_names, settings_of
 from profiler.cli.options import (
     AsJson,
     BadOptionError,
     Cores,
-    DeviceName,
     Resolutions,
     Runtime,
     Seed,
@@ -25,17 +25,31 @@ from profiler.cli.options import (
 
 def command(
     space: SpaceName,
-    out: Annotated[Path | None, typer.Option("--out", help="Latency table to write, or to go on with (.lut).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Latency table to write, or to go on with (.lut); of several devices the folder for theirs.")
+    ] = None,
     store: Annotated[
         str | None,
         typer.Option("--store", help="A store on a server instead, postgresql://USER@HOST/DATABASE?schema=NAME, for several collectors at once."),
     ] = None,
-    device: DeviceName = "local",
+    device: Annotated[
+        str, typer.Option("--device", help="Device, or several to measure side by side, such as pixel1,local; `profiler devices` lists them.")
+    ] = "local",
     resolutions: Resolutions = None,
     runtime: Runtime = None,
     threads: Threads = None,
     cores: Cores = None,
-    devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
+    address: Address = None,
+    runner: Runner = None,
+    cluster: Cluster = None,
+    delegate: Delegate = None,
+    precision: Precision = None,
+    batch: Batch = None,
+    assignments: Set = None,
+    devices_file: DevicesFile = None,
+    ray: Annotated[
+        str | None, typer.Option("--ray", help="Ray cluster whose hosts the devices hang on: HOST:PORT, auto, or local for one on this machine.")
+    ] = None,
     preset: Annotated[str, typer.Option("--preset", help="full, or quick for tiny spaces and first looks.")] = "full",
     rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Rounds of visits; more than before adds to a finished table.")] = None,
     time_budget: Annotated[
@@ -50,36 +64,42 @@ def command(
 ) -> None:
     """Measure every block of a search space on a device, and whole networks to calibrate and to judge by.
 
-    Killed, the same command goes on where it was; finished, it does nothing.
+    Several devices are measured side by side, each at its own pace and into its own table. Killed, the same command goes on
+    where it was; finished, it does nothing.
 
     \b
     Example: profiler collect --device local --space ofa-mobilenetv3-w1.2 --resolutions 128:224:4 --runtime onnxruntime --out cpu.lut
     """
-    from device_agents.devices import connect
+    from device_agents.devices import find_device, open_device
+    from profiler.cli.collected import collect_from_several, say_result
     from profiler.cli.duration import parse_duration_s
-    from profiler.cli.output import print_json, progress_bar, say
-    from profiler.collecting import collect_table, space_to_measure
-    from profiler.measuring.settings import preset as preset_of_protocol
+    from profiler.cli.output import print_json, progress_bar
+    from profiler.farm_jobs import Collection, Job, collect_job
 
     if (out is None) == (store is None):
         raise BadOptionError("a table is collected into a file (--out FILE) or into a store on a server (--store URL); give one of them")
     if store is not None and "://" not in store:
         raise BadOptionError(f"--store {store!r} is not the URL of a server; expected postgresql://USER@HOST/DATABASE, and for a file --out")
+    names = device_names(device)
+    common = {
+        "runtime": runtime, "threads": threads, "cores": parse_cores(cores), "address": address, "runner": runner, "cluster": cluster,
+        "delegate": delegate, "precision": precision, "batch": batch,
+    }  # fmt: skip
+    settings = settings_of(names, assignments, **common)
+    with typed():
+        budget_s = None if time_budget is None else parse_duration_s(time_budget)
+        collection = Collection(space, resolutions, preset, seed, rounds, budget_s, thin)
+        collection.check()
+        devices = [find_device(name, settings[name], devices_file) for name in names]
+    if len(devices) > 1 or ray is not None:
+        collect_from_several(devices, collection, out, store, ray, as_json)
+        return
     place = store if out is None else store_to_write(out)
     with typed():
-        preset_of_protocol(preset)
-        budget_s = None if time_budget is None else parse_duration_s(time_budget)
-        measured_space = space_to_measure(space, resolutions)
-        agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
+        agent = open_device(devices[0])
     with agent, progress_bar("measuring") as report:
-        result = collect_table(measured_space, agent, place or "", preset, seed, report, rounds, budget_s, thin)
+        result = collect_job(Job(devices[0], place or "", collection), agent, report)
     if as_json:
         print_json(result.to_dict())
-        return
-    say(result.sentence())
-    if result.thinned is not None:
-        say(result.thinned.sentence())
-    if ending := result.ending():
-        say(ending)
-    for warning in result.warnings:
-        say(f"warning ({warning.caution.code}): {warning.text}" if warning.caution else warning.text)
+    else:
+        say_result(result)

@@ -2,57 +2,123 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from profiler.cli.options import AsJson, typed
+from profiler.cli.device_options import Address, Batch, Cluster, Delegate, DevicesFile, Precision, Runner, Set, settings_of
+from profiler.cli.options import AsJson, BadOptionError, Cores, Runtime, Threads, parse_cores, typed
 
 if TYPE_CHECKING:
+    from device_agents.base import Check, DeviceAgent
+    from device_agents.devices import Device
     from profiler.checking import Repeatability
+
+MINUTES = 2.0
 
 
 def command(
-    check: Annotated[str | None, typer.Option("--check", help="Connect to this device, show what it is, and how well it repeats itself.")] = None,
+    check: Annotated[
+        str | None, typer.Option("--check", help="Prove step by step that this device can be measured, and how well it repeats itself.")
+    ] = None,
+    bootstrap: Annotated[
+        str | None, typer.Option("--bootstrap", help="Make a virtual environment with the runtime on this device, which SSH reaches.")
+    ] = None,
     minutes: Annotated[
-        float, typer.Option("--minutes", min=0, max=60, help="How long to test that, up to an hour; 0 shows only what the device is.")
-    ] = 2.0,
-    runtime: Annotated[str | None, typer.Option("--runtime", help="Check this runtime instead of the device's own choice.")] = None,
-    devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
+        float | None,
+        typer.Option("--minutes", min=0, max=60, help=f"How long to test that, up to an hour, {MINUTES:g} by default; 0 leaves it out."),
+    ] = None,
+    runtime: Runtime = None,
+    threads: Threads = None,
+    cores: Cores = None,
+    address: Address = None,
+    runner: Runner = None,
+    cluster: Cluster = None,
+    delegate: Delegate = None,
+    precision: Precision = None,
+    batch: Batch = None,
+    assignments: Set = None,
+    devices_file: DevicesFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the devices that can be measured, or connect to one and show what it is and how well it repeats itself.
+    """List the devices that can be measured and what of them is attached, or prove that one can be measured.
 
     \b
     Example: profiler devices --check local
     """
-    from device_agents.devices import connect, list_devices
-    from profiler.checking import check_repeatability
-    from profiler.cli.output import print_json, print_table, progress_bar
+    from device_agents.devices import find_device, list_devices, open_device
+    from profiler.cli.output import print_json, print_table
 
-    if check is not None:
+    common = {
+        "runtime": runtime, "threads": threads, "cores": parse_cores(cores), "address": address, "runner": runner, "cluster": cluster,
+        "delegate": delegate, "precision": precision, "batch": batch,
+    }  # fmt: skip
+    name = check or bootstrap
+    if check is not None and bootstrap is not None:
+        raise BadOptionError("--check and --bootstrap were both given; give one, and then the other")
+    if name is not None:
         with typed():
-            agent = connect(check, runtime=runtime, devices_file=devices_file)
+            device = find_device(name, settings_of([name], assignments, **common)[name], devices_file)
+            agent = open_device(device)
         with agent:
-            info = agent.info().to_dict()
-            if not as_json:
-                print_table(f"Device {check}", ("what", "value"), [(name, _shown(value)) for name, value in info.items()])
-            found = None
-            if minutes:
-                with progress_bar("checking") as report:
-                    found = check_repeatability(agent, minutes, lambda done, total: report(done, total, "s"))
-        if as_json:
-            print_json({**info, "repeatability": None if found is None else found.to_dict()})
-        elif found is not None:
-            print_table(f"Repeatability of {check}", ("what", "value"), _rows(found))
+            if check is None:
+                _bootstrap(agent, device)
+            else:
+                _check(agent, name, MINUTES if minutes is None else minutes, as_json)
         return
+    meant_for_one = [f"--{key}" for key, value in {"minutes": minutes, **common, "set": assignments}.items() if value]
+    if meant_for_one:
+        raise BadOptionError(f"{meant_for_one[0]} is about one device; name it with --check")
     devices = list_devices(devices_file)
+    found = _found(devices)
     if as_json:
-        print_json([{"device": d.name, "transport": d.transport, **d.settings} for d in devices])
+        print_json([{"device": d.name, "transport": d.transport, "found": found[d.name], "file": str(d.file), **d.settings} for d in devices])
         return
-    rows = [(d.name, d.transport, ", ".join(f"{key} {value}" for key, value in d.settings.items())) for d in devices]
-    print_table("Devices", ("device", "transport", "settings"), rows)
+    rows = [(d.name, d.transport, found[d.name], ", ".join(f"{key} {value}" for key, value in d.settings.items())) for d in devices]
+    print_table("Devices", ("device", "transport", "found", "settings"), rows)
+
+
+def _found(devices: Iterable[Device]) -> dict[str, str]:
+    from device_agents.presence import presence
+
+    return {name: found.text for name, found in presence(devices).items()}
+
+
+def _bootstrap(agent: DeviceAgent, device: Device) -> None:
+    raise BadOptionError(f"device {device.name!r} is reached by {device.transport}; --bootstrap is for devices that SSH reaches")
+
+
+def _check(agent: DeviceAgent, name: str, minutes: float, as_json: bool) -> None:
+    """Show each step as it ends, what the device is, and how it repeats itself; ends with exit code 1 where a step failed."""
+    from profiler.checking import check_repeatability, proved
+    from profiler.cli.output import print_json, print_table, progress_bar, put
+
+    steps: list[Check] = []
+    for step in proved(agent):
+        steps.append(step)
+        if not as_json:
+            put(f"{_VERDICTS[step.passed]:12s} {step.name:16s} {step.text}")
+    shown: dict[str, Any] = {"checks": [{"name": step.name, "passed": step.passed, "text": step.text} for step in steps], "repeatability": None}
+    failed = any(step.passed is False for step in steps)
+    if not failed:
+        info = agent.info().to_dict()
+        shown = {**info, **shown}
+        if not as_json:
+            print_table(f"Device {name}", ("what", "value"), [(key, _shown(value)) for key, value in info.items()])
+        if minutes:
+            with progress_bar("checking") as report:
+                found = check_repeatability(agent, minutes, lambda done, total: report(done, total, "s"))
+            shown["repeatability"] = found.to_dict()
+            if not as_json:
+                print_table(f"Repeatability of {name}", ("what", "value"), _rows(found))
+    if as_json:
+        print_json(shown)
+    if failed:
+        raise typer.Exit(1)
+
+
+_VERDICTS = {True: "ok", False: "failed", None: "cannot tell"}
 
 
 def _rows(found: Repeatability) -> list[tuple[str, str]]:
