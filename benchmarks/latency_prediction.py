@@ -1,21 +1,22 @@
 """How well latencies of whole networks are predicted: every predictor, on networks that nothing was chosen or fitted by.
 
-Draws random subnets of the table's space, uniform over its resolutions, from a seed fixed here; measures them on the table's
-device under its condition; prints each predictor's errors, and the chosen ones against their limits. A killed run goes on.
+Collects a full table with 200 held-out networks of the space in its rounds, random and uniform over its resolutions, from a
+seed fixed here; prints each predictor's errors on them, and the chosen one's against their limits. A killed run goes on.
 
-    python benchmarks/latency_prediction.py --table cpu.lut --out runs/prediction-onnxruntime.lut
+    python benchmarks/latency_prediction.py --runtime onnxruntime --table runs/prediction-onnxruntime.lut
 
-"10 networks" rows use ten of the table's calibration networks, far apart; the last of them not even the table's blocks.
+"10 networks" rows use ten of the calibration networks, far apart; the last of them not even the table's blocks.
 
-The device's speed wanders by some percent over minutes. So all networks are visited in turn over the whole session, and
-with them ten of the table's calibration networks: how much these take now, against what they took then, is the level of
-this session. Rows are judged at the table's level; the chosen predictor's limits both there and as the session found it.
+With `--again FILE` the same networks are measured once more, in a session of their own: what a user sees who measures a
+network days after the table. The device's speed wanders by some percent, so ten calibration networks are measured with
+them: how much these take now, against what they took then, is the level of that session.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,20 @@ from predictors.base import LatencyPredictor
 from predictors.latency.choosing import choose
 from predictors.latency.judging import MeasuredNetworks, fit_all, judge, measured_networks
 from predictors.quality import LatencyQuality
+from profiler.measuring.collect import collect
 from profiler.measuring.informative import network_features, spread_rows
 from profiler.measuring.networks import measure_networks
-from profiler.measuring.plan import NetworkItem
+from profiler.measuring.plan import NetworkItem, make_plan
 from profiler.measuring.session import condition_of
-from profiler.measuring.settings import ProtocolSettings
-from supernets.space import Population, SearchSpace
+from profiler.measuring.settings import ProtocolSettings, preset
+from supernets.space import SearchSpace
 from supernets.spaces import space as search_space
 
-SEED = 20261122
+SPACE, SEED = "ofa-mobilenetv3-w1.2", 20261122
 NETWORKS, FEW = 200, 10
 REFERENCES = 10  # of the table's calibration networks
-SETTINGS = ProtocolSettings(rounds=5, most_rounds=5, network_visits=5, network_runs=6, network_warmup=2)
+FULL = replace(preset("full"), held_out_networks=NETWORKS, time_cap_s=1500)  # the networks take most of what that is longer
+SETTINGS = ProtocolSettings(rounds=10, most_rounds=10, network_visits=5, network_runs=6, network_warmup=2)
 # Of the chosen predictor: name of the limit, figure, limit, and whether the figure must stay below it.
 LIMITS: tuple[tuple[str, Callable[[LatencyQuality], float], float, bool], ...] = (
     ("MAPE %", lambda q: q.mape_percent, 1.5, True),
@@ -52,18 +55,21 @@ LIMITS: tuple[tuple[str, Callable[[LatencyQuality], float], float, bool], ...] =
 MOST_MAPE_FEW_PERCENT, MOST_MAPE_WITHOUT_TABLE_PERCENT = 2.0, 4.0  # the second one on onnxruntime
 
 
-def drawn(space: SearchSpace, count: int) -> Population:
-    """Return random subnets: the resolution uniform, and so is each other choice that this leaves on."""
-    return space.sample_different(count, np.random.default_rng(SEED))
+def collected(path: Path, runtime: str) -> None:
+    """Collect what the table lacks."""
+    space = search_space(SPACE).restrict({"resolution": tuple(range(128, 225, 4))})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with connect("local", runtime=runtime) as agent, MeasurementStore(path) as store:
+        summary = collect(space, agent, store, make_plan(space, FULL, SEED), _show)
+    print(f"{summary.measured_visits} visits in {summary.seconds:.0f} s, {summary.skipped_visits} were there before; ended by {summary.stopped_by}")
 
 
-def measured(table: LatencyTable, space: SearchSpace, count: int, out: Path) -> tuple[MeasuredNetworks, float]:
-    """Return measurements of the drawn subnets under the table's condition, and the session's level; visits in `out` already are kept."""
-    population, condition = drawn(space, count), table.condition
-    items = [NetworkItem(f"benchmark-{i:03d}", tuple(space.blocks(a)), a, "benchmark") for i, a in enumerate(space.decode(population))]
-    known = table.networks("calibration")
+def measured_again(table: LatencyTable, space: SearchSpace, out: Path) -> tuple[MeasuredNetworks, float]:
+    """Return new measurements of the held-out networks under the table's condition, and their session's level; visits in `out` already are kept."""
+    condition, held_out, known = table.condition, table.networks("held_out"), table.networks("calibration")
     references = known[:: max(1, len(known) // REFERENCES)][:REFERENCES]
-    items += [NetworkItem(f"reference-{i:02d}", network.blocks, network.architecture, "reference") for i, network in enumerate(references)]
+    items = [NetworkItem(f"again-{n:03d}", network.blocks, network.architecture, "again") for n, network in enumerate(held_out)]
+    items += [NetworkItem(f"reference-{n:02d}", network.blocks, network.architecture, "reference") for n, network in enumerate(references)]
     with connect(condition.device, runtime=condition.runtime, threads=condition.threads, cores=condition.cores) as agent:
         differences = condition_of(agent.info()).differences_in_words(condition)
         if differences:
@@ -71,17 +77,14 @@ def measured(table: LatencyTable, space: SearchSpace, count: int, out: Path) -> 
         out.parent.mkdir(parents=True, exist_ok=True)
         with MeasurementStore(out) as store:
             found = measure_networks(agent, store, items, SETTINGS, progress=_show).measurements
-    level = float(np.median([now.latency_ms / then.latency_ms for now, then in zip(found[count:], references, strict=True)]))
-    return MeasuredNetworks(population, _latencies_ms(found[:count]), np.array([m.halves_ms for m in found[:count]])), level
+    level = float(np.median([now.latency_ms / then.latency_ms for now, then in zip(found[len(held_out) :], references, strict=True)]))
+    now = found[: len(held_out)]
+    population = space.encode(network.architecture for network in held_out if network.architecture is not None)
+    return MeasuredNetworks(population, _latencies_ms(now), np.array([m.halves_ms for m in now])), level
 
 
 def _latencies_ms(networks: Sequence[NetworkMeasurement]) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([network.latency_ms for network in networks])
-
-
-def at_level(networks: MeasuredNetworks, level: float) -> MeasuredNetworks:
-    """Return what the networks would have taken where this session's level is one."""
-    return MeasuredNetworks(networks.population, networks.latencies_ms / level, networks.halves_ms / level)
 
 
 def _show(done: int, total: int) -> None:
@@ -111,16 +114,16 @@ def _verdict(name: str, figure: float, limit: float, below: bool) -> str:
 def main() -> None:
     """Measure, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--table", type=Path, required=True)
-    parser.add_argument("--networks", type=int, default=NETWORKS)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--again", type=Path)
     options = parser.parse_args()
+    collected(options.table, options.runtime)
     table, alone = LatencyTable.open(options.table), LatencyTable.open(options.table, "alone")
-    space = search_space(table.space or "")
-    as_found, level = measured(table, space, options.networks, options.out)
-    fresh, calibration = at_level(as_found, level), measured_networks(space, table, "calibration")
+    space = search_space(SPACE)
+    fresh, calibration = measured_networks(space, table, "held_out"), measured_networks(space, table, "calibration")
     few = calibration[spread_rows(network_features(space, calibration.population), FEW)]
-    print(f"{len(fresh)} networks of {table.space}, {table.condition.runtime} {table.condition.runtime_version}; {len(calibration)} for calibration")
+    print(f"{len(fresh)} networks of {SPACE}, {table.condition.runtime} {table.condition.runtime_version}; {len(calibration)} for calibration")
     fitted, fitted_few = fit_all(space, table, calibration), fit_all(space, table, few)
     chosen, chosen_few = choose(fitted), choose(fitted_few)
     qualities = {name: _row(f"{name}{' (chosen)' if name == chosen else ''}", predictor, fresh) for name, predictor in fitted.items()}
@@ -128,13 +131,17 @@ def main() -> None:
         _row(f"{name}, blocks alone", predictor, fresh)
     quality_few = _row(f"{chosen_few} (chosen), {len(few)} networks", fitted_few[chosen_few], fresh)
     without_table = _row(f"physical, no table, {len(few)} networks", fitted_few["physical"], fresh)
-    quality = qualities[chosen]
-    quality_as_found = _row(f"{chosen} (chosen), session as found", fitted[chosen], as_found)
-    print(f"level of this session: {level:.3f} of the table's, by {REFERENCES} networks measured in both")
-    print(f"noise ceiling (MAPE of a perfect predictor) {quality.repeatability_percent or float('nan'):.2f} %\n")
-    for where, judged in (("at the table's level", quality), ("as found", quality_as_found)):
+    judged = {"": qualities[chosen]}
+    if options.again is not None:
+        again, level = measured_again(table, space, options.again)
+        judged[" in another session"] = _row(f"{chosen} (chosen), in another session", fitted[chosen], again)
+        print(f"level of the other session: {level:.3f} of the table's, by {REFERENCES} networks measured in both")
+        differences = again.latencies_ms / fresh.latencies_ms - 1
+        print(f"the sessions' figures of the same networks differ by {100 * np.median(np.abs(differences)):.2f} % (median)")
+    print(f"noise ceiling (MAPE of a perfect predictor) {qualities[chosen].repeatability_percent or float('nan'):.2f} %\n")
+    for where, quality in judged.items():
         for what, figure, limit, below in LIMITS:
-            print(_verdict(f"{chosen} {where}: {what}", figure(judged), limit, below))
+            print(_verdict(f"{chosen}{where}: {what}", figure(quality), limit, below))
     print(_verdict(f"{chosen_few}, {len(few)} networks: MAPE %", quality_few.mape_percent, MOST_MAPE_FEW_PERCENT, True))
     if table.condition.runtime == "onnxruntime":
         print(_verdict(f"no table, {len(few)} networks: MAPE %", without_table.mape_percent, MOST_MAPE_WITHOUT_TABLE_PERCENT, True))

@@ -1,16 +1,20 @@
-"""The drift of a device during its measurements, seen by one block that every worker visits again and again: the anchor.
+"""The drift of a device during its measurements: how much slower everything ran in one worker process than in others.
 
-A round's level is the low percentile of its anchor samples, relative to the lowest of all rounds. Where levels drifted by
-more than TOLERATED, each round's samples are divided by its level when figures are made of them; what is stored stays raw.
-A round much slower than that met another speed of the machine, not drift: the low percentile of `luts.estimates` looks
-past it, a division would not.
+Memory that others on the machine use slows a network that streams its weights by several per cent, and a small block that
+stays in the cache not at all. So each mode (alone, in chains, whole networks) is judged by itself, by all that was
+visited in it: Tukey's median polish (Exploratory Data Analysis, 1977, chapter 11) of the low percentiles of each subject
+in each worker finds the subjects' figures and the workers' levels together; then again with low quartiles in place of
+the subjects' medians, and without what is far from them, so that slow states do not count. Samples are divided by their
+worker's level when figures are made of them; what is stored stays raw.
+
+A worker much slower than others met another speed of the machine, not drift: the low percentile of `luts.estimates`
+looks past it, a division would not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,56 +25,83 @@ if TYPE_CHECKING:
     from luts.records import Subject, VisitRecord
 
 Samples = np.ndarray[Any, Any]
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
-TOLERATED = 0.02  # below, nothing is corrected: the anchor itself is known no better
+FEWEST_SUBJECTS = 16  # that a worker shares with others: a level from fewer would be their own noise
 ANOTHER_SPEED = 1.15
-FEWEST_VISITS = 5  # of the anchor in a round, for its level to say anything
+STEPS, CLOSE_ENOUGH = 30, 1e-5  # of the polish
+SAME_STATE = 0.06  # what is further from what a subject took in other workers met the device in another state
 
 
 @dataclass(frozen=True)
 class Drift:
-    """`levels`: round → its level, at least 1; `rounds`: worker process → its round. Visits of workers without an anchor never drifted."""
+    """Worker process → its level in one mode: how much slower it was than the fastest, at least 1. Workers that cannot be judged are left out."""
 
-    levels: Mapping[int, float] = field(default_factory=dict)
-    rounds: Mapping[str, int] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of_anchor(cls, visits: Iterable[tuple[int, str, Samples]]) -> Drift:
-        """Return the drift that visits of the anchor show: (round, worker, nanoseconds a run) of each."""
-        by_round: dict[int, list[Samples]] = {}
-        rounds: dict[str, int] = {}
-        for number, worker, run_ns in visits:
-            by_round.setdefault(number, []).append(run_ns)
-            rounds[worker] = number
-        lows = {
-            number: float(np.percentile(np.concatenate(found), LATENCY_PERCENTILE))
-            for number, found in by_round.items() if len(found) >= FEWEST_VISITS
-        }  # fmt: skip
-        lowest = min(lows.values(), default=1.0)
-        return cls({number: low / lowest for number, low in lows.items()}, rounds)
+    def of_visits(cls, visits: Iterable[tuple[str, str, Samples]]) -> Drift:
+        """Return the drift that visits of one mode show: (subject, worker, nanoseconds a run) of each.
+
+        Levels are relative to the lowest: what the least disturbed worker would have measured repeats best from session to session.
+        """
+        found: dict[tuple[str, str], list[Samples]] = {}
+        for subject, worker, run_ns in visits:
+            found.setdefault((subject, worker), []).append(run_ns)
+        rows = {subject: row for row, subject in enumerate(dict.fromkeys(subject for subject, _ in found))}
+        workers = list(dict.fromkeys(worker for _, worker in found))
+        columns = {worker: column for column, worker in enumerate(workers)}
+        lows = np.full((len(rows), len(workers)), np.nan)
+        for (subject, worker), runs in found.items():
+            lows[rows[subject], columns[worker]] = np.log(_low(np.concatenate(runs)))
+        judged = (~np.isnan(lows[(~np.isnan(lows)).sum(axis=1) > 1])).sum(axis=0) >= FEWEST_SUBJECTS
+        if judged.sum() < 2:
+            return cls()
+        levels = _polished(lows[:, judged], _polished(lows[:, judged], np.zeros(judged.sum()), 0.5, np.inf), 0.25, SAME_STATE)
+        relative = np.exp(levels - levels.min())
+        return cls(dict(zip((worker for worker, own in zip(workers, judged, strict=True) if own), relative.tolist(), strict=True)))
 
     @property
     def largest(self) -> float:
-        """How much slower than the fastest round the slowest was, as a share: 0.03 is 3 %."""
+        """How much slower than the fastest worker the slowest was, as a share: 0.03 is 3 %."""
         return max(self.levels.values(), default=1.0) - 1
-
-    @cached_property
-    def corrected(self) -> dict[int, float]:
-        """Round → what its samples are divided by; rounds that are not corrected are left out."""
-        drifted = {number: level for number, level in self.levels.items() if level <= ANOTHER_SPEED}
-        return {number: level for number, level in drifted.items() if level > 1} if max(drifted.values(), default=1.0) > 1 + TOLERATED else {}
 
     def factor(self, worker: str) -> float:
         """Return what samples of this worker process are divided by."""
-        return self.corrected.get(self.rounds.get(worker, -1), 1.0)
-
-    def undrifted(self, samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Iterator[tuple[Subject, VisitRecord, Samples]]:
-        """Yield a store's samples, corrected."""
-        for subject, visit, own_samples in samples:
-            factor = self.factor(visit.worker)
-            yield subject, visit, own_samples if factor == 1.0 else own_samples / factor
+        level = self.levels.get(worker, 1.0)
+        return level if level <= ANOTHER_SPEED else 1.0
 
 
-def drift_of(anchor_samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Drift:
-    """Return the drift in a store's samples of mode `anchor`."""
-    return Drift.of_anchor((visit.round, visit.worker, samples / visit.repeats) for _, visit, samples in anchor_samples)
+def undrifted(samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Iterator[tuple[Subject, VisitRecord, Samples]]:
+    """Yield a store's samples of one mode, corrected for the drift that they show themselves."""
+    kept = list(samples)
+    drift = Drift.of_visits((subject.key, visit.worker, own / visit.repeats) for subject, visit, own in kept)
+    for subject, visit, own in kept:
+        factor = drift.factor(visit.worker)
+        yield subject, visit, own if factor == 1.0 else own / factor
+
+
+def _low(runs: Samples) -> float:
+    return float(np.partition(runs, place := (len(runs) - 1) * LATENCY_PERCENTILE // 100)[place])
+
+
+def _polished(lows: Numbers, levels: Numbers, share: float, window: float) -> Numbers:
+    """Return the levels (n_workers,) of which lows (n_subjects, n_workers; NaN where not visited) are the sum with a figure a subject.
+
+    A subject's figure is this quantile of what its workers, put right, say; a worker's level is the median of what its
+    subjects say inside the window.
+    """
+    for _ in range(STEPS):
+        beyond = lows - _quantiles(lows - levels, share, axis=1)[:, None]
+        before, levels = levels, _quantiles(np.where(np.abs(beyond - levels) <= window, beyond, np.nan), 0.5, axis=0)
+        if np.abs(levels - before).max() < CLOSE_ENOUGH:
+            break
+    return levels
+
+
+def _quantiles(values: Numbers, share: float, axis: int) -> Numbers:
+    """Return a quantile of the values that are no NaN, between two on the straight line between them; zero where all are."""
+    ascending = np.sort(values, axis=axis)  # NaN go last
+    places = share * np.maximum((~np.isnan(values)).sum(axis=axis, keepdims=True) - 1, 0)
+    below, above = (np.take_along_axis(ascending, round_(places).astype(int), axis) for round_ in (np.floor, np.ceil))
+    return np.asarray(np.nan_to_num(below + (above - below) * (places % 1)).squeeze(axis))

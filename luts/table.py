@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from luts.condition import Condition
-from luts.drift import drift_of
+from luts.drift import undrifted
 from luts.errors import damage_told
 from luts.estimates import NANOSECONDS_A_MILLISECOND, estimate, latency_ms
 from luts.records import Figure, Subject, VisitRecord
@@ -69,7 +69,7 @@ class Entry:
 class NetworkMeasurement:
     """The measured latency of a whole network, and what it was measured for (`role`).
 
-    `halves_ms` are the estimates from even and odd visits alone, NaN with fewer than two visits.
+    `halves_ms` are the estimates from even and odd worker processes alone, NaN with fewer than two visits.
     """
 
     architecture: Architecture | None
@@ -106,10 +106,11 @@ class LatencyTable:
         self._networks = tuple(networks)
 
     @classmethod
-    def open(cls, path: str | Path, mode: str = "chain") -> LatencyTable:
-        """Return the table in a file of measurements, which stays as it is.
+    def open(cls, path: str | Path, mode: str | None = None) -> LatencyTable:
+        """Return the table in a file of measurements, which stays as it is; without a mode in chains, or alone where nothing is known in chains.
 
         Raises:
+            ValueError: an unknown mode.
             FileNotFoundError: there is no such file.
             StoreError: it is a file of another kind or damaged, or nothing was measured into it yet.
         """
@@ -117,24 +118,28 @@ class LatencyTable:
             return cls.of_store(store, mode)
 
     @classmethod
-    def of_store(cls, store: MeasurementStore, mode: str = "chain") -> LatencyTable:
-        """Return the table of an open store, as far as it has been measured; what was measured here goes before other figures.
+    def of_store(cls, store: MeasurementStore, mode: str | None = None) -> LatencyTable:
+        """Return the table of an open store, as far as it has been measured; what was measured here goes before other figures. See `open`.
 
         Raises:
+            ValueError: an unknown mode.
             StoreError: nothing was measured into it yet, or it is damaged.
         """
+        if mode not in (None, *MODES):
+            raise ValueError(f"mode of a latency table is {mode!r}; expected one of {', '.join(MODES)}")
         condition = store.condition()
         if condition is None:
             raise StoreError(f"{store.name} holds no latencies yet; measure them with `profiler collect`")
         with damage_told(store.name):
             specs = {subject.key: subject for subject in store.subjects()}
             figures = store.figures()
+            samples = {known: list(undrifted(store.samples("block", known))) for known in MODES if mode in (None, "chain", known)}
+            if mode is None:
+                mode = next((known for known in MODES if samples[known] or any(figure.mode == known for figure in figures)), MODES[0])
             entries = [_stated(specs[figure.key], figure) for figure in figures if figure.mode == mode]
-            drift = drift_of(store.samples("block", "anchor"))
-            measured = visits_by_subject(drift.undrifted(store.samples("block", mode)))
-            entries += [_entry(subject, visits, condition.origin) for subject, visits in measured]
+            entries += [_entry(subject, visits, workers, condition.origin) for subject, visits, workers in visits_by_subject(samples[mode])]
             alone_ms = {figure.key: figure.latency_ns / NANOSECONDS_A_MILLISECOND for figure in figures if figure.mode == "alone"}
-            for subject, visits in visits_by_subject(drift.undrifted(store.samples("block", "alone"))) if mode == "chain" else ():
+            for subject, visits, _ in visits_by_subject(samples["alone"]) if mode == "chain" else ():
                 alone_ms[subject.key] = latency_ms(visits)
         space = (store.collection() or {}).get("space")
         return cls(condition, mode, entries, network_measurements(store), store.name, space, alone_ms if mode == "chain" else {})
@@ -205,22 +210,24 @@ def network_measurements(store: MeasurementStore) -> list[NetworkMeasurement]:
     with damage_told(store.name):
         specs = {subject.key: subject for subject in store.subjects()}
         networks = {figure.key: _stated_network(specs[figure.key], figure) for figure in store.figures() if figure.mode == "network"}
-        drift = drift_of(store.samples("block", "anchor"))
-        for subject, visits in visits_by_subject(drift.undrifted(store.samples("network"))):
-            networks[subject.key] = _network(subject, visits)
+        for subject, visits, workers in visits_by_subject(undrifted(store.samples("network"))):
+            networks[subject.key] = _network(subject, visits, workers)
         return list(networks.values())
 
 
-def visits_by_subject(samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Iterator[tuple[Subject, list[Runs]]]:
-    """Yield each subject with its nanoseconds a run visit by visit; places of one visit where it stood more than once are one."""
+def visits_by_subject(samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Iterator[tuple[Subject, list[Runs], list[str]]]:
+    """Yield each subject with its nanoseconds a run, and the worker, visit by visit; places of one visit where it stood more than once are one."""
     subjects: dict[str, Subject] = {}
     visits: dict[str, dict[int, list[Runs]]] = {}
+    workers: dict[int, str] = {}
     for subject, visit, own_samples in samples:
         subjects[subject.key] = subject
+        workers[visit.number] = visit.worker
         visits.setdefault(subject.key, {}).setdefault(visit.number, []).append(own_samples / visit.repeats)
 
     for key, by_visit in visits.items():
-        yield subjects[key], [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in by_visit.values()]
+        runs = [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in by_visit.values()]
+        yield subjects[key], runs, [workers[number] for number in by_visit]
 
 
 def _stated(subject: Subject, figure: Figure) -> Entry:
@@ -228,13 +235,13 @@ def _stated(subject: Subject, figure: Figure) -> Entry:
     return Entry(BlockSpec.from_dict(dict(subject.spec)), latency_ms, figure.origin, figure.relative_error, figure.visits, figure.samples)
 
 
-def _entry(subject: Subject, visits: Sequence[Runs], origin: str) -> Entry:
-    found = estimate(visits)
+def _entry(subject: Subject, visits: Sequence[Runs], workers: Sequence[str], origin: str) -> Entry:
+    found = estimate(visits, workers)
     return Entry(BlockSpec.from_dict(dict(subject.spec)), found.latency_ms, origin, found.relative_spread, found.visits, found.samples)
 
 
-def _network(subject: Subject, visits: Sequence[Runs]) -> NetworkMeasurement:
-    found, spec = estimate(visits), _network_spec(subject)
+def _network(subject: Subject, visits: Sequence[Runs], workers: Sequence[str]) -> NetworkMeasurement:
+    found, spec = estimate(visits, workers), _network_spec(subject)
     return NetworkMeasurement(
         latency_ms=found.latency_ms, relative_spread=found.relative_spread, visits=found.visits, samples=found.samples,
         halves_ms=found.halves_ms, role=subject.role, key=subject.key, **spec,

@@ -11,7 +11,8 @@ class Caution(Enum):
     """A warning's code → its sentence and its remedy."""
 
     DRIFT = (
-        "the anchor block was up to {drift:.1%} slower in some rounds than in the fastest; {corrected} of {rounds} rounds are corrected for it",
+        "{what} took up to {workers:.1%} longer in some worker processes than in the fastest, and the anchor block up to {drift:.1%} in some of "
+        "{rounds} rounds; figures are corrected for what worker processes differ by",
         "let the device rest, stop other work on it, and collect into another file where a percent matters",
     )
     UNCONVERGED = (

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from luts.drift import TOLERATED
 from luts.records import Outcome, StoredWarning
 from luts.store import MeasurementStore
 from profiler.caution import Caution
@@ -28,6 +27,7 @@ WORST_REPEATABILITY = 0.02
 # Above this share of slow visits even a low percentile may not have met the machine's fast state.
 MOST_SLOW = 0.8
 FEWEST_VISITS = 8
+TOLERATED_DRIFT, TOLERATED_WORKERS = 0.02, 0.05  # of the anchor between rounds, and between worker processes, which figures are corrected for
 MOST_OUTLIERS = 0.03
 OWN_MODE = 0.1  # share of runs in a slow mode, beyond what the anchor has of it
 TIMER_TIMES = 50  # a call shorter than this many empty ones has 2 % of timing in it
@@ -99,9 +99,11 @@ def _passed(facts: Facts, warned: set[tuple[Caution | None, Any]]) -> Iterator[T
 
 
 def _drift(facts: Facts) -> Iterator[Numbers]:
-    drift = facts.evidence.drift()
-    if drift.largest > TOLERATED:
-        yield {"drift": drift.largest, "corrected": len(drift.corrected), "rounds": len(drift.levels)}
+    anchor = facts.evidence.anchor_levels()
+    workers = {what: facts.evidence.drift(mode).largest for mode, what in WHAT.items()}
+    drift, (what, largest) = max(anchor.values(), default=1.0) - 1, max(workers.items(), key=lambda pair: pair[1])
+    if drift > TOLERATED_DRIFT or largest > TOLERATED_WORKERS:
+        yield {"drift": drift, "rounds": len(anchor), "what": what, "workers": largest}
 
 
 def _unconverged(facts: Facts) -> Iterator[Numbers]:
@@ -133,10 +135,10 @@ def _slow_state(facts: Facts) -> Iterator[Numbers]:
 
 
 def _bimodal(facts: Facts) -> Iterator[Numbers]:
-    evidence, drift = facts.evidence, facts.evidence.drift()
+    evidence = facts.evidence
 
     def pooled(subject: SubjectId) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.concatenate(evidence.runs_of(subject, drift))
+        return np.concatenate(evidence.runs_of(subject))
 
     anchors = [pooled(subject) for subject in evidence.subjects(ANCHOR)]
     ratio = max((modes_of(runs).ratio for runs in anchors), default=1.0)
@@ -150,10 +152,9 @@ def _bimodal(facts: Facts) -> Iterator[Numbers]:
 
 
 def _outliers(facts: Facts) -> Iterator[Numbers]:
-    drift = facts.evidence.drift()
     for mode, what in WHAT.items():
         subjects = facts.evidence.subjects(mode)
-        flags = [outliers(np.concatenate(facts.evidence.runs_of(subject, drift))) for subject in subjects]
+        flags = [outliers(np.concatenate(facts.evidence.runs_of(subject))) for subject in subjects]
         share = float(np.mean(np.concatenate(flags))) if flags else 0.0
         if share > MOST_OUTLIERS:
             yield {"what": what, "of": len(subjects), "share": share, "expected": MOST_OUTLIERS}

@@ -3,60 +3,72 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from luts.drift import Drift, drift_of
-from luts.records import Subject, VisitRecord
+from luts.drift import ANOTHER_SPEED, FEWEST_SUBJECTS, Drift, undrifted
 from luts.store import MeasurementStore
 from luts.table import visits_by_subject
 
-LEVELS = {0: 1.0, 1: 1.01, 2: 1.05, 3: 1.3}
+LEVELS = {"w0": 1.0, "w1": 1.01, "w2": 1.05, "w3": 1.3}
 
 
-def anchor(levels=LEVELS, visits=6):
-    return [(number, f"w{number}", np.full(4, 1e6 * level)) for number, level in levels.items() for _ in range(visits)]
+def visits(levels=LEVELS, subjects=FEWEST_SUBJECTS + 4, held=lambda subject, worker: True, noise=0.0, slow_share=0.0, seed=0):
+    """Costs a factor of two apart, each subject visited once by each worker that holds it."""
+    rng = np.random.default_rng(seed)
+    costs = 1e5 * 2 ** rng.uniform(0, 5, subjects)
+    return [
+        (f"s{s}", w, cost * level * (1.28 if rng.random() < slow_share else 1.0) * (1 + noise * rng.random()) * np.ones(10))
+        for s, cost in enumerate(costs) for w, level in levels.items() if held(s, w)
+    ]  # fmt: skip
 
 
-def test_levels_are_relative_to_the_fastest_round():
-    drift = Drift.of_anchor(anchor())
+def test_levels_are_relative_to_the_fastest_worker():
+    drift = Drift.of_visits(visits())
     assert drift.levels == pytest.approx(LEVELS)
     assert drift.largest == pytest.approx(0.3)
 
 
-def test_a_session_that_drifted_is_corrected_round_by_round_but_not_where_the_machine_ran_at_another_speed():
-    drift = Drift.of_anchor(anchor())
-    assert drift.corrected == {1: pytest.approx(1.01), 2: pytest.approx(1.05)}
-    assert [drift.factor(f"w{number}") for number in LEVELS] == pytest.approx([1.0, 1.01, 1.05, 1.0])
+def test_workers_are_corrected_but_not_one_that_met_another_speed_of_the_machine():
+    drift = Drift.of_visits(visits())
+    assert [drift.factor(worker) for worker in LEVELS] == pytest.approx([1.0, 1.01, 1.05, 1.0])
+    assert LEVELS["w3"] > ANOTHER_SPEED
 
 
-@pytest.mark.parametrize("levels", [{0: 1.0, 1: 1.015}, {0: 1.0, 1: 1.015, 2: 1.3}])
-def test_a_drift_within_two_percent_is_left_alone(levels):
-    assert Drift.of_anchor(anchor(levels)).corrected == {}
+def test_workers_that_hold_different_subjects_are_told_apart_through_those_they_share():
+    levels = {f"w{number}": 1 + 0.01 * number for number in range(8)}
+    rng = np.random.default_rng(1)
+    held = {(s, w) for w in levels for s in rng.permutation(80)[:40].tolist()}
+    drift = Drift.of_visits(visits(levels, 80, lambda subject, worker: (subject, worker) in held))
+    assert drift.levels == pytest.approx(levels, rel=1e-3)
 
 
-def test_workers_that_never_visited_the_anchor_are_not_corrected_even_in_a_round_of_that_number():
-    assert Drift.of_anchor(anchor()).factor("of a verification in round 2") == 1.0
+def test_slow_states_that_part_of_the_visits_met_do_not_count():
+    levels = {f"w{number}": 1 + 0.005 * number for number in range(10)}
+    drift = Drift.of_visits(visits(levels, 60, noise=0.01, slow_share=0.5))
+    assert drift.levels == pytest.approx(levels, abs=0.006)
 
 
-def test_too_few_visits_of_the_anchor_say_nothing():
-    assert Drift.of_anchor(anchor({0: 1.0, 1: 1.05}, visits=4)).levels == {}
-    assert Drift.of_anchor([]).largest == 0.0
+def test_a_worker_with_few_subjects_that_others_share_is_not_judged():
+    few = Drift.of_visits(visits(held=lambda subject, worker: worker != "w2" or subject < FEWEST_SUBJECTS - 1))
+    assert set(few.levels) == {"w0", "w1", "w3"} and few.factor("w2") == 1.0
+    assert Drift.of_visits(visits(subjects=FEWEST_SUBJECTS - 1)).levels == {}
+    assert Drift.of_visits(visits({"w0": 1.05})).levels == {}
+    assert Drift.of_visits([]).largest == 0.0
+    assert Drift.of_visits(visits()).factor("of another session") == 1.0
 
 
 def test_figures_are_corrected_and_the_stored_samples_stay_raw(tmp_path):
+    from luts.records import Subject
+
+    keys = [f"s{number}" for number in range(FEWEST_SUBJECTS)]
     with MeasurementStore(tmp_path / "a.lut") as store:
-        store.add_subjects([Subject("a", "block", "", {}), Subject("b", "block", "", {})])
+        store.add_subjects([Subject(key, "block", "", {}) for key in keys])
         for number, level in ((0, 1.0), (1, 1.05)):
-            for visit in range(6):
-                row = np.full((1, 4), round(1e6 * level))
-                store.add_visit(f"anchor{number}.{visit}", "anchor", number, ["a"], row, worker=f"w{number}", repeats=2)
-                store.add_visit(f"b{number}.{visit}", "alone", number, ["b"], 3 * row, worker=f"w{number}", repeats=2)
-        drift = drift_of(store.samples("block", "anchor"))
-        ((_, visits),) = visits_by_subject(drift.undrifted(store.samples("block", "alone")))
+            for key in keys:
+                store.add_visit(f"{key}.{number}", "alone", number, [key], np.full((1, 4), round(1e6 * level)), worker=f"w{number}", repeats=2)
+        corrected = {
+            subject.key: (np.concatenate(runs), workers) for subject, runs, workers in visits_by_subject(undrifted(store.samples("block", "alone")))
+        }
         raw = [samples for _, _, samples in store.samples("block", "alone")]
-    assert np.concatenate(visits) == pytest.approx(np.full(48, 1.5e6))
-    assert {int(samples[0]) for samples in raw} == {3_000_000, 3_150_000}
-
-
-def test_a_visit_record_says_how_often_its_calls_ran():
-    visit = VisitRecord(1, "p", "anchor", 0, "w", None, {}, {}, 10)
-    drift = drift_of([(Subject("a", "block", "", {}), visit, np.full(4, 1000))] * 5)
-    assert drift.rounds == {"w": 0}
+    assert set(corrected) == set(keys)
+    for runs, workers in corrected.values():
+        assert runs == pytest.approx(np.full(8, 5e5)) and workers == ["w0", "w1"]
+    assert {int(samples[0]) for samples in raw} == {1_000_000, 1_050_000}

@@ -349,4 +349,4 @@ def test_samples_of_several_positions_and_chains_are_pooled(tmp_path):
     stem = ONE_SIZE.blocks(ONE_SIZE.largest())[0]
     assert len(pooled[stem.key]) > 2 * FEW.rounds  # the stem stands in every chain
     for key, visits in pooled.items():
-        assert table.entries[key].latency_ms == pytest.approx(np.percentile(np.concatenate(visits), 10) / 1e6)
+        assert table.entries[key].latency_ms == pytest.approx(np.percentile(np.concatenate(visits), 10) / 1e6, rel=2e-3)  # workers are put right

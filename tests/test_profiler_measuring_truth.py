@@ -24,7 +24,7 @@ pytest.importorskip("onnx")
 
 SPACE = space("ofa-mobilenetv3-tiny").restrict({"resolution": (20, 28)})
 SETTINGS = ProtocolSettings(
-    rounds=5, most_rounds=20, further_time_percent=100, alone_warmup=4, chain_visits=2, network_visits=1, calibration_networks=1, held_out_networks=1
+    rounds=5, most_rounds=60, further_time_percent=400, alone_warmup=4, chain_visits=2, network_visits=1, calibration_networks=1, held_out_networks=1
 )
 DISTURBED = {
     "slow_factor": 1.28, "drift": 0.05, "drift_shape": "ramp", "drift_period_s": 60.0, "throttled_share": 0.02, "outlier_share": 0.01,

@@ -1,6 +1,7 @@
 """What a store's visits say, read once: samples by subject, estimates, drift, time spent. Everything is told of the visits of earlier rounds.
 
-A subject is known by its mode and key; samples are float nanoseconds a run.
+A subject is known by its mode and key; samples are float nanoseconds a run. What is returned follows from the visits
+inside, corrected for the drift that they show together.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from luts.drift import Drift
-from luts.estimates import Estimate, estimate
+from luts.estimates import Estimate, estimate, latency_ms
 from luts.store import MeasurementStore
-from profiler.measuring.plan import ANCHOR
+from profiler.measuring.plan import ANCHOR, FEWEST_ANCHOR_VISITS
 
 Runs: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 SubjectId: TypeAlias = tuple[str, str]  # mode, key
@@ -62,6 +63,7 @@ class Evidence:
 
     visits: list[SeenVisit] = field(default_factory=list)
     _estimates: dict[SubjectId, tuple[object, Estimate]] = field(default_factory=dict)
+    _drifts: dict[tuple[str, int], tuple[int, Drift]] = field(default_factory=dict)
     _by_subject: dict[SubjectId, list[SeenVisit]] = field(default_factory=dict)
 
     @classmethod
@@ -86,6 +88,7 @@ class Evidence:
         self.visits.clear()
         self._by_subject.clear()
         self._estimates.clear()
+        self._drifts.clear()
         for number in sorted(found):
             self.add(found[number])
 
@@ -104,28 +107,44 @@ class Evidence:
         """Return the visits of a subject that count."""
         return [visit for visit in self._by_subject.get(subject, ()) if visit.round < before_round]
 
-    def drift(self, before_round: int = ALL_ROUNDS) -> Drift:
-        """Return the drift that the anchor shows."""
-        anchors = [visit for mode, key in self.subjects(ANCHOR) for visit in self.visits_of((mode, key), before_round)]
-        return Drift.of_anchor((visit.round, visit.worker, runs) for visit in anchors for runs in visit.runs_ns.values())
+    def drift(self, mode: str, before_round: int = ALL_ROUNDS) -> Drift:
+        """Return the drift of the workers in this mode."""
+        known = self._drifts.get((mode, before_round))
+        if known is None or known[0] != len(self.visits):
+            visits = [(subject[1], visit) for subject in self.subjects(mode) for visit in self.visits_of(subject, before_round)]
+            known = len(self.visits), Drift.of_visits((key, visit.worker, visit.runs_ns[key]) for key, visit in visits)
+            self._drifts[mode, before_round] = known
+        return known[1]
 
-    def runs_of(self, subject: SubjectId, drift: Drift, before_round: int = ALL_ROUNDS) -> list[Runs]:
+    def anchor_levels(self) -> dict[int, float]:
+        """Return round → how long the anchor took over what it took in the fastest round; rounds with few visits of it say nothing."""
+        rounds: dict[int, list[Runs]] = {}
+        for subject in self.subjects(ANCHOR):
+            for visit in self.visits_of(subject):
+                rounds.setdefault(visit.round, []).extend(visit.runs_ns.values())
+        lows = {number: latency_ms(found) for number, found in sorted(rounds.items()) if len(found) >= FEWEST_ANCHOR_VISITS}
+        return {number: low / min(lows.values()) for number, low in lows.items()}
+
+    def runs_of(self, subject: SubjectId, before_round: int = ALL_ROUNDS) -> list[Runs]:
         """Return the samples of a subject visit by visit, corrected for drift."""
+        drift = self.drift(subject[0], before_round)
         return [visit.runs_ns[subject[1]] / drift.factor(visit.worker) for visit in self.visits_of(subject, before_round)]
 
-    def estimate(self, subject: SubjectId, drift: Drift, before_round: int = ALL_ROUNDS) -> Estimate | None:
+    def estimate(self, subject: SubjectId, before_round: int = ALL_ROUNDS) -> Estimate | None:
         """Return the estimate of a subject; None without a visit."""
         visits = self.visits_of(subject, before_round)
         if not visits:
             return None
-        basis = (len(visits), visits[-1].plan_id, tuple(sorted(drift.corrected.items())))
-        if subject not in self._estimates or self._estimates[subject][0] != basis:
-            self._estimates[subject] = (basis, estimate(self.runs_of(subject, drift, before_round)))
-        return self._estimates[subject][1]
+        basis = (len(visits), visits[-1].plan_id, self.drift(subject[0], before_round))
+        known = self._estimates.get(subject)
+        if known is None or known[0] != basis:
+            known = basis, estimate(self.runs_of(subject, before_round), [visit.worker for visit in visits])
+            self._estimates[subject] = known
+        return known[1]
 
-    def interval(self, subject: SubjectId, drift: Drift, before_round: int = ALL_ROUNDS) -> float:
+    def interval(self, subject: SubjectId, before_round: int = ALL_ROUNDS) -> float:
         """Return the half-width of the estimate's 95 % interval, relative to it; infinite with fewer than two visits."""
-        found = self.estimate(subject, drift, before_round)
+        found = self.estimate(subject, before_round)
         return float("inf") if found is None or found.relative_spread is None else INTERVAL * found.relative_spread
 
     def seconds(self, before_round: int = ALL_ROUNDS) -> float:

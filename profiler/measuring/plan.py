@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from luts.drift import FEWEST_VISITS
 from profiler.measuring.settings import ProtocolSettings
 from supernets.blocks import BlockSpec
 from supernets.counts import block_macs
@@ -25,6 +24,7 @@ from supernets.space import Architecture, SearchSpace
 
 ALONE, CHAIN, NETWORK = "alone", "chain", "network"  # modes of a visit
 ANCHOR = "anchor"  # one block alone, visited again and again: it shows the device's drift
+FEWEST_ANCHOR_VISITS = 5  # in a round, to say anything
 CALIBRATION, HELD_OUT = "calibration", "held_out"  # roles of a plan's networks
 POOL_A_NETWORK = 64  # random architectures looked through for each network, to find one of its resolution
 
@@ -75,11 +75,11 @@ class Round:
 
 @dataclass(frozen=True)
 class Repeated:
-    """Something visited several times a round by the worker of this number."""
+    """Something visited several times a round. What has the same place, the number of a chain or a network, is visited by the same worker."""
 
     mode: str
     subjects: tuple[str, ...]
-    worker: int
+    place: int
     visits: int
     cycles: int
     warmup_cycles: int
@@ -133,12 +133,29 @@ class MeasurementPlan:
         return tuple(part for number in range(self.settings.rounds) for part in self.round_of(number, self.repeated))
 
     def round_of(self, number: int, chosen: Sequence[Repeated]) -> tuple[Round, ...]:
-        """Return the round of this number with only these in it, one part a worker."""
-        workers = _workers(chosen, self.settings.models_per_worker) if len(chosen) < len(self.repeated) else [r.worker for r in chosen]
+        """Return the round of this number with only these in it, one part a worker.
+
+        Who shares a worker changes from round to round: what workers differ by (`luts.drift`) can be told from what their
+        subjects differ by only then.
+        """
+        workers = self._workers(number, chosen)
         return tuple(
             self._part(number, worker, [repeated for repeated, own in zip(chosen, workers, strict=True) if own == worker])
             for worker in sorted(set(workers))
         )
+
+    def _workers(self, number: int, chosen: Sequence[Repeated]) -> list[int]:
+        """Return the worker of each, as few as may hold them: chains that are neighbours, and so share models, and any networks."""
+        rng = np.random.default_rng([self.seed, number, 0])
+        blocks = {key for repeated in chosen if repeated.mode != NETWORK for key in repeated.subjects}
+        places = sorted({repeated.place for repeated in chosen if repeated.mode != NETWORK})
+        places = np.roll(places, rng.integers(len(places) or 1)).tolist()
+        networks = rng.permutation([repeated.place for repeated in chosen if repeated.mode == NETWORK]).tolist()
+        for_blocks = min(len(places), math.ceil(len(blocks) / self.settings.models_per_worker))
+        for_networks = math.ceil(len(networks) / self.settings.networks_per_worker)
+        of_block = {place: at * for_blocks // len(places) for at, place in enumerate(places)}
+        of_network = {place: for_blocks + at * for_networks // len(networks) for at, place in enumerate(networks)}
+        return [(of_network if repeated.mode == NETWORK else of_block)[repeated.place] for repeated in chosen]
 
     def _part(self, number: int, worker: int, chosen: Sequence[Repeated]) -> Round:
         visits = [visit for repeated in chosen for visit in repeated.planned(number)]
@@ -150,7 +167,7 @@ class MeasurementPlan:
         if self.anchor is None or not self.settings.anchor_every or not visits:
             yield from visits
             return
-        every = max(1, min(self.settings.anchor_every, len(visits) // (FEWEST_VISITS - 1)))  # few visits must show the drift too
+        every = max(1, min(self.settings.anchor_every, len(visits) // (FEWEST_ANCHOR_VISITS - 1)))  # few visits must show the drift too
         s = self.settings
         starts = range(0, len(visits), every)
         alike = Repeated(ANCHOR, (self.anchor,), worker, len(starts) + 1, s.alone_runs, s.alone_warmup, s.min_call_ns)
@@ -180,21 +197,21 @@ class MeasurementPlan:
         )  # fmt: skip
 
 
-def make_plan(space: SearchSpace, settings: ProtocolSettings, seed: int = 0, architectures: Sequence[Architecture] | None = None) -> MeasurementPlan:
+def make_plan(space: SearchSpace, settings: ProtocolSettings, seed: int = 0, architectures: Sequence[Architecture] | None = None,
+              in_chains: bool = True) -> MeasurementPlan:  # fmt: skip
     """Return the plan that measures every block of a (restricted) space, or of these architectures of it, alone and in chains, and some networks."""
     run_as_chains = covering_architectures(space) if architectures is None else architectures
     chains = list(dict.fromkeys(tuple(space.blocks(architecture)) for architecture in run_as_chains))
     networks = {item.key(): item for item in plan_networks(space, settings, seed)}
-    workers = min(len(chains), math.ceil(len({block for chain in chains for block in chain}) / settings.models_per_worker))
     blocks: dict[str, BlockSpec] = {}
     repeated: list[Repeated] = []
-    for number, chain in enumerate(chains):
-        worker = number * workers // len(chains)  # chains of one resolution are neighbours, and share models
-        repeated += [_alone(block.key, worker, settings) for block in dict.fromkeys(chain) if block.key not in blocks]
+    for place, chain in enumerate(chains):  # chains of one resolution are neighbours
+        repeated += [_alone(block.key, place, settings) for block in dict.fromkeys(chain) if block.key not in blocks]
         blocks |= {block.key: blocks.get(block.key, block) for block in chain}
         subjects = tuple(block.key for block in chain)
-        repeated.append(Repeated(CHAIN, subjects, worker, settings.chain_visits, settings.chain_cycles, settings.chain_warmup))
-    repeated += [_network(key, workers + number // settings.networks_per_worker, settings) for number, key in enumerate(networks)]
+        if in_chains:
+            repeated.append(Repeated(CHAIN, subjects, place, settings.chain_visits, settings.chain_cycles, settings.chain_warmup))
+    repeated += [_network(key, place, settings) for place, key in enumerate(networks)]
     identity = {"space": space.name, "restrictions": _restrictions(space), "seed": seed, "settings": settings.to_dict()}
     return MeasurementPlan(identity, settings, seed, blocks, networks, tuple(repeated), anchor_of(blocks))
 
@@ -211,7 +228,7 @@ def network_plan(items: Sequence[NetworkItem], settings: ProtocolSettings, seed:
         if key in networks:
             raise ValueError(f"network {item.name!r} of role {item.role!r} is given twice; give each another name")
         networks[key] = item
-    repeated = tuple(_network(key, number // settings.networks_per_worker, settings) for number, key in enumerate(networks))
+    repeated = tuple(_network(key, place, settings) for place, key in enumerate(networks))
     return MeasurementPlan({}, settings, seed, {}, networks, repeated)
 
 
@@ -221,23 +238,12 @@ def anchor_of(blocks: Mapping[str, BlockSpec]) -> str:
     return sorted(elastic, key=lambda key: (block_macs(blocks[key]), key))[len(elastic) // 2]
 
 
-def _workers(chosen: Sequence[Repeated], models_per_worker: int) -> list[int]:
-    """Return the worker of each of some that are left of a round: as few workers as may hold their blocks; networks keep theirs."""
-    number, held, found = 0, set[str](), {}
-    for repeated in sorted((r for r in chosen if r.mode != NETWORK), key=lambda repeated: repeated.worker):
-        if held and len(held.union(repeated.subjects)) > models_per_worker:
-            number, held = number + 1, set()
-        held.update(repeated.subjects)
-        found[repeated] = number
-    return [found.get(repeated, repeated.worker) for repeated in chosen]
+def _alone(key: str, place: int, settings: ProtocolSettings) -> Repeated:
+    return Repeated(ALONE, (key,), place, settings.alone_visits, settings.alone_runs, settings.alone_warmup, settings.min_call_ns)
 
 
-def _alone(key: str, worker: int, settings: ProtocolSettings) -> Repeated:
-    return Repeated(ALONE, (key,), worker, settings.alone_visits, settings.alone_runs, settings.alone_warmup, settings.min_call_ns)
-
-
-def _network(key: str, worker: int, settings: ProtocolSettings) -> Repeated:
-    return Repeated(NETWORK, (key,), worker, settings.network_visits, settings.network_runs, settings.network_warmup)
+def _network(key: str, place: int, settings: ProtocolSettings) -> Repeated:
+    return Repeated(NETWORK, (key,), place, settings.network_visits, settings.network_runs, settings.network_warmup)
 
 
 def plan_networks(space: SearchSpace, settings: ProtocolSettings, seed: int) -> list[NetworkItem]:

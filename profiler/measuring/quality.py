@@ -24,7 +24,7 @@ SLOW_FACTOR = 1.15  # a visit is slow if it took this much longer than the fast 
 class SessionQuality:
     """Figures of one mode; shares are 0 to 1.
 
-    `repeatability` is the median over subjects of how far the estimates from even and odd visits lie apart, relative to
+    `repeatability` is the median over subjects of how far the estimates from even and odd worker processes lie apart, relative to
     their mean; `worst_repeatability` the 95th percentile. None where no subject has two visits.
     """
 
@@ -39,8 +39,7 @@ class SessionQuality:
 
 def session_quality(evidence: Evidence, mode: str) -> SessionQuality | None:
     """Return the quality of the measurements in this mode; None where there are none."""
-    drift = evidence.drift()
-    estimates = [found for subject in evidence.subjects(mode) if (found := evidence.estimate(subject, drift)) is not None]
+    estimates = [found for subject in evidence.subjects(mode) if (found := evidence.estimate(subject)) is not None]
     if not estimates:
         return None
     halves = [relative_half_difference(found.halves_ms) for found in estimates if found.visits > 1]

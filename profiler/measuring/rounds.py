@@ -67,6 +67,12 @@ def declare_subjects(store: MeasurementStore, plan: MeasurementPlan) -> None:
         store.add_subjects(subjects)
 
 
+def _answers(planned: PlannedVisit, visit: Visit) -> bool:
+    """Return whether a visit has a row a subject, of as many samples as it was to have; fewer where each is the total of several runs."""
+    rows, samples = visit.samples_ns.shape
+    return rows == len(planned.subjects) and (samples == planned.cycles or (samples < planned.cycles and visit.repeats > 1))
+
+
 def models_of(plan: MeasurementPlan, model_maker: ModelMaker) -> LazyModels:
     """Return the model files of a plan, made on demand."""
     makers: dict[str, Callable[[], bytes]] = {key: partial(model_maker, [block]) for key, block in plan.blocks.items()}
@@ -200,7 +206,7 @@ class _Visits:
         try:
             for visit in made:
                 planned = expected.pop(visit.plan_id, None)
-                if planned is None or visit.samples_ns.shape != (len(planned.subjects), planned.cycles):
+                if planned is None or not _answers(planned, visit):
                     raise WorkerFailed(
                         f"the device's worker answered with visit {visit.plan_id!r} of {visit.samples_ns.shape} samples; nobody asked for that"
                     )

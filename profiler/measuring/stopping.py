@@ -1,16 +1,18 @@
 """When to stop, and what to visit until then: what a round holds follows from the plan and the visits of earlier rounds alone.
 
 Everything takes part in the first rounds. Later ones hold what is not known to TARGET yet, the least certain first, as
-far as the time left allows. So a measurement that was killed goes on exactly, and a repeated one finds nothing to do.
+far as the time left allows, and never so little that the drift of their workers could not be told. So a measurement that
+was killed goes on exactly, and a repeated one finds nothing to do.
 A time budget takes the place of the plan's own limits, and rules from the second round on.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from luts.drift import Drift
+from luts.drift import FEWEST_SUBJECTS
 from luts.records import Outcome
 from profiler.measuring.evidence import Evidence, SubjectId
 from profiler.measuring.plan import ALONE, CHAIN, NETWORK, MeasurementPlan, Repeated, Round
@@ -43,7 +45,7 @@ def next_round(plan: MeasurementPlan, evidence: Evidence, number: int, time_budg
     if number >= (max(plan.settings.rounds, plan.settings.most_rounds) if time_budget_s is None else MOST_ROUNDS_EVER):
         return NextRound((), BY_ROUNDS)
     limit_s = _time_cap_s(plan, evidence) if time_budget_s is None else time_budget_s
-    affordable = _affordable(wanting, evidence, number, limit_s - evidence.seconds(number))
+    affordable = _judgeable(plan, _affordable(wanting, evidence, number, limit_s - evidence.seconds(number)))
     if not affordable:
         return NextRound((), BY_TIME_CAP if time_budget_s is None else BY_TIME_BUDGET)
     return NextRound(plan.round_of(number, [repeated for repeated in plan.repeated if repeated in affordable]))
@@ -56,24 +58,45 @@ def _time_cap_s(plan: MeasurementPlan, evidence: Evidence) -> float:
 
 def outcomes(plan: MeasurementPlan, evidence: Evidence, stopped_by: str) -> list[Outcome]:
     """Return how well each subject of a plan is known, and the rule that ended it where the measurement ended by `stopped_by`."""
-    drift = evidence.drift()
     subjects = dict.fromkeys((repeated.mode, key) for repeated in plan.repeated if repeated.visits for key in repeated.subjects)
     found = []
     for subject in subjects:
-        interval = evidence.interval(subject, drift)
+        interval = evidence.interval(subject)
         by = BY_TARGET if interval <= TARGET else BY_ACCEPTED if interval <= ACCEPTED else stopped_by
         found.append(Outcome(subject[1], subject[0], by, interval if math.isfinite(interval) else None, len(evidence.visits_of(subject))))
     return found
 
 
 def _wanting(plan: MeasurementPlan, evidence: Evidence, number: int) -> list[Repeated]:
-    """Return what needs further visits, the least certain first."""
-    drift = evidence.drift(number)
+    """Return what needs further visits, the least certain first, and last what is visited with it so that its workers can be judged."""
     owed = _owed(plan, evidence, number)
-    needs = {repeated: _interval(repeated, evidence, drift, number) for repeated in plan.repeated if repeated.mode in (ALONE, NETWORK)}
-    needs |= _chain_needs(plan, evidence, drift, number)
-    wanting = [repeated for repeated in plan.repeated if repeated.visits and (repeated in owed or needs.get(repeated, 0.0) > TARGET)]
-    return sorted(wanting, key=lambda repeated: -needs.get(repeated, 0.0))
+    needs = {r: evidence.interval((r.mode, r.subjects[0]), number) for r in plan.repeated if r.mode in (ALONE, NETWORK)}
+    needs |= _chain_needs(plan, evidence, number)
+    by_need = sorted((r for r in plan.repeated if r.visits), key=lambda repeated: -needs.get(repeated, 0.0))
+    wanting = [repeated for repeated in by_need if repeated in owed or needs.get(repeated, 0.0) > TARGET]
+    return [*wanting, *(repeated for mode in {r.mode: None for r in wanting} for repeated in _beside(by_need, wanting, mode))]
+
+
+def _beside(by_need: Sequence[Repeated], wanting: Sequence[Repeated], mode: str) -> list[Repeated]:
+    """Return the fewest others of a mode with which as many subjects are visited as the drift of a worker takes; none where there are too few."""
+    subjects = {key for repeated in wanting if repeated.mode == mode for key in repeated.subjects}
+    others: list[Repeated] = []
+    for repeated in (r for r in by_need if r.mode == mode and r not in wanting):
+        if len(subjects) >= FEWEST_SUBJECTS:
+            break
+        others.append(repeated)
+        subjects.update(repeated.subjects)
+    return others if len(subjects) >= FEWEST_SUBJECTS else []
+
+
+def _judgeable(plan: MeasurementPlan, chosen: set[Repeated]) -> set[Repeated]:
+    """Return what is left of these without modes whose drift could be told with all of the plan, but not with these alone."""
+
+    def subjects(of: Iterable[Repeated], mode: str) -> int:
+        return len({key for repeated in of if repeated.mode == mode for key in repeated.subjects})
+
+    enough = [mode for mode in (ALONE, CHAIN, NETWORK) if subjects(chosen, mode) >= min(FEWEST_SUBJECTS, subjects(plan.repeated, mode))]
+    return {repeated for repeated in chosen if repeated.mode in enough or subjects(plan.repeated, repeated.mode) < FEWEST_SUBJECTS}
 
 
 def _owed(plan: MeasurementPlan, evidence: Evidence, number: int) -> set[Repeated]:
@@ -85,14 +108,10 @@ def _owed(plan: MeasurementPlan, evidence: Evidence, number: int) -> set[Repeate
     return {repeated for repeated in plan.repeated if len(rounds.get((repeated.mode, repeated.subjects), ())) < plan.settings.rounds}
 
 
-def _interval(repeated: Repeated, evidence: Evidence, drift: Drift, number: int) -> float:
-    return evidence.interval((repeated.mode, repeated.subjects[0]), drift, number)
-
-
-def _chain_needs(plan: MeasurementPlan, evidence: Evidence, drift: Drift, number: int) -> dict[Repeated, float]:
+def _chain_needs(plan: MeasurementPlan, evidence: Evidence, number: int) -> dict[Repeated, float]:
     """Return chains that together hold every block not known well enough in chains, each with the largest interval it is there for."""
     chains = [repeated for repeated in plan.repeated if repeated.mode == CHAIN]
-    intervals = {key: evidence.interval((CHAIN, key), drift, number) for key in dict.fromkeys(key for chain in chains for key in chain.subjects)}
+    intervals = {key: evidence.interval((CHAIN, key), number) for key in dict.fromkeys(key for chain in chains for key in chain.subjects)}
     left = {key: interval for key, interval in intervals.items() if interval > TARGET}
     found: dict[Repeated, float] = {}
     while left:

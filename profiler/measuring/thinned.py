@@ -50,15 +50,16 @@ class ThinnedTable:
         )
 
 
-def thinned_plan(thinning: Thinning, settings: ProtocolSettings, seed: int, further: tuple[Architecture, ...] = ()) -> MeasurementPlan:
+def thinned_plan(thinning: Thinning, settings: ProtocolSettings, seed: int, further: tuple[Architecture, ...] = (),
+                 in_chains: bool = True) -> MeasurementPlan:  # fmt: skip
     """Return the plan that measures the blocks of a thinning's subnets and of further ones, and networks of the whole space."""
-    plan = make_plan(thinning.space, settings, seed, (*thinning.architectures, *further))
+    plan = make_plan(thinning.space, settings, seed, (*thinning.architectures, *further), in_chains)
     anchor = anchor_of({block.key: block for block in thinning.blocks})  # whatever else is measured
     return replace(plan, identity={**plan.identity, "thinned": list(thinning.resolutions)}, anchor=anchor)
 
 
 def collect_thinned(thinning: Thinning, store: MeasurementStore, settings: ProtocolSettings, seed: int, measure: Measure,
-                    time_budget_s: float | None = None) -> CollectSummary:  # fmt: skip
+                    time_budget_s: float | None = None, in_chains: bool = True) -> CollectSummary:  # fmt: skip
     """Make with `measure` the visits that are needed, interpolate the other blocks, and return what was done.
 
     The checks are judged after the rounds that everything takes part in; further ones come when it is known what is
@@ -67,14 +68,14 @@ def collect_thinned(thinning: Thinning, store: MeasurementStore, settings: Proto
     before = None
     if NOTE not in store.provenance():
         rounds = settings.rounds if time_budget_s is None else 1
-        before = measure(thinned_plan(thinning, replace(settings, rounds=rounds, most_rounds=rounds), seed), None)
+        before = measure(thinned_plan(thinning, replace(settings, rounds=rounds, most_rounds=rounds), seed, in_chains=in_chains), None)
         if not before.complete:
             return before
         _note_checks(thinning, store, settings, seed)
     note = store.provenance()[NOTE]
     capped = replace(settings, time_cap_s=math.ceil(CAP_SHARE * settings.time_cap_s * (1 - note["saved_share"])))
     further = tuple(Architecture.from_dict(architecture) for architecture in note["further"])
-    summary = _joined(before, measure(thinned_plan(thinning, capped, seed, further), time_budget_s))
+    summary = _joined(before, measure(thinned_plan(thinning, capped, seed, further, in_chains), time_budget_s))
     if summary.complete and not (summary.nothing_to_do and store.figures()):
         _interpolate_rest(thinning, store)
     return summary

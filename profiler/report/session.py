@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from luts.drift import TOLERATED
 from luts.records import Outcome
 from luts.table import LatencyTable
 from profiler.measuring.evidence import INTERVAL, Evidence
@@ -18,6 +17,7 @@ from profiler.report import display
 
 WORST_SHOWN = 10
 MODE_WORDS = {"chain": "blocks in chains", "alone": "blocks alone", "network": "whole networks", "anchor": "the anchor"}
+CORRECTED_MODES = ("chain", "alone", "network")
 RULE_WORDS = {BY_TARGET: f"known to {display.percent(TARGET, 0)}", BY_ACCEPTED: f"known to {display.percent(ACCEPTED, 0)}"}
 
 
@@ -36,7 +36,8 @@ class Session:
     """How a table came to be known. What was not noted, as in older tables, is None or empty.
 
     `entries` is how many blocks have each origin; `slow_shares` the share of time in a slow state by mode; `anchor` (round,
-    level) the anchor's time over that of its fastest round; `rules` rule → mode → how many subjects it ended.
+    level) the anchor's time over that of its fastest round; `slowest_workers` by mode how much slower the slowest worker process was
+    than the fast ones, which figures are corrected for; `rules` rule → mode → how many subjects it ended.
     """
 
     mode: str
@@ -46,7 +47,7 @@ class Session:
     seconds: float
     slow_shares: Mapping[str, float]
     anchor: tuple[tuple[int, float], ...]
-    corrected_rounds: int
+    slowest_workers: Mapping[str, float]
     intervals: tuple[float, ...]
     worst: tuple[UncertainBlock, ...]
     rules: Mapping[str, Mapping[str, int]]
@@ -54,7 +55,7 @@ class Session:
 
 def session(table: LatencyTable, evidence: Evidence, outcomes: Iterable[Outcome]) -> Session:
     """Return what a store's visits and outcomes say of its table."""
-    visits, drift = [visit for visit in evidence.visits if visit.discarded is None], evidence.drift()
+    visits = [visit for visit in evidence.visits if visit.discarded is None]
     known = [
         UncertainBlock(entry.block.key, entry.latency_ms, INTERVAL * entry.relative_spread, entry.visits)
         for entry in table.entries.values() if entry.relative_spread is not None and entry.visits
@@ -71,8 +72,8 @@ def session(table: LatencyTable, evidence: Evidence, outcomes: Iterable[Outcome]
         workers=len({visit.worker for visit in visits}),
         seconds=evidence.seconds(),
         slow_shares={mode: _slow_share(slowness(evidence, mode)) for mode in MODE_WORDS if mode in measured},
-        anchor=tuple(sorted(drift.levels.items())),
-        corrected_rounds=len(drift.corrected),
+        anchor=tuple(evidence.anchor_levels().items()),
+        slowest_workers={mode: evidence.drift(mode).largest for mode in CORRECTED_MODES if evidence.drift(mode).levels},
         intervals=tuple(block.relative_interval for block in reversed(known)),
         worst=tuple(known[:WORST_SHOWN]),
         rules={rule: dict(counts) for rule, counts in rules.items()},
@@ -100,8 +101,7 @@ def anchor_sentence(found: Session) -> str:
     if not found.anchor:
         return "Drift is unknown: no anchor block was visited beside the others."
     worst = max(level for _, level in found.anchor) - 1
-    corrected = f"rounds corrected because they were over {display.percent(TOLERATED, 0)} slower: {display.count(found.corrected_rounds)}"
-    return f"In the slowest of {len(found.anchor)} rounds the anchor block took {display.percent(worst)} longer than in the fastest; {corrected}."
+    return f"In the slowest of {len(found.anchor)} rounds the anchor block took {display.percent(worst)} longer than in the fastest."
 
 
 def figures(found: Session) -> list[tuple[str, str]]:
@@ -110,6 +110,9 @@ def figures(found: Session) -> list[tuple[str, str]]:
     if found.visits:
         pairs += [("Visits", display.count(found.visits)), ("Fresh worker processes", display.count(found.workers))]
         pairs += [("Time spent measuring", f"{display.count(found.seconds)} s")] if found.seconds else []
+    pairs += [
+        (f"Slowest worker process, {MODE_WORDS[mode]}", f"+{display.percent(share)}, corrected") for mode, share in found.slowest_workers.items()
+    ]
     pairs += [(f"Time in a slow state, {MODE_WORDS[mode]}", display.percent(share, 0)) for mode, share in found.slow_shares.items()]
     return [*pairs, *([] if found.rules else [("Which rule ended the blocks", "unknown")])]
 
