@@ -20,6 +20,9 @@ RUNTIMES = {
     "tflite-runtime": ".runtime_tflite:TfliteRuntime",
     "torch": ".runtime_torch:TorchRuntime",
     "openvino": ".runtime_openvino:OpenVinoRuntime",
+    "torch-cuda": ".runtime_torch_cuda:TorchCudaRuntime",
+    "onnxruntime-cuda": ".runtime_onnxruntime_cuda:OnnxRuntimeCuda",
+    "onnxruntime-tensorrt": ".runtime_onnxruntime_cuda:OnnxRuntimeTensorRt",
 }
 UNLISTED = {"echo": ".runtime_echo:EchoRuntime"}  # no inference: for the project's own checks
 
@@ -46,6 +49,10 @@ class Session:
 
 class Runtime(Protocol):
     """What each runtime's class offers; `name`, `version` and `delegate` tell what is really in use, `package` where its code is.
+
+    One that runs on another processor than the CPU may also have `state_reader(cores, clock_limits_khz)`, a StateReader of that,
+    `timed_cycles` as in `timed_loop` by a clock of that, and `description`, which wins over `system_state.describe`. Further
+    keywords of the constructor are its options.
 
     Raises (constructor):
         RuntimeNotInstalled: the package is not there.
