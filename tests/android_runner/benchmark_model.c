@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NS_A_BYTE 100
+#define NS_A_BYTE 10
 #define MOST_RUNS 1000000
 
 static const char *called;
