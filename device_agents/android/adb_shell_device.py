@@ -36,6 +36,10 @@ class ServiceRefused(Exception):
     """The device has no such service."""
 
 
+class SeveralDevices(Exception):
+    """More than one device has the serial."""
+
+
 class Link(BaseTransport):  # type: ignore[misc]
     """A connection on which nothing lasts longer than until `deadline`, and a packet is sent whole."""
 
@@ -133,13 +137,41 @@ def tcp(host: str, port: int) -> Link:
     return Link(TcpTransport(host, port))
 
 
-def usb(serial: str, port_path: str | None = None) -> Link:
-    """Return the way to a device on a cable; of two with the same serial the port tells which.
+def usb(serial: str) -> Link:
+    """Return the way to a device on a cable.
 
     Raises:
         ImportError, OSError: Python's libusb1 or the library itself is not there.
         UsbDeviceNotFoundError: no such device is attached.
+        SeveralDevices: more than one has that serial.
     """
+    found = [device for device in _attached() if _told(device)[0] == serial]
+    if len(found) > 1:
+        raise SeveralDevices(" and ".join(f"port {_told(device)[2]}" for device in found))
+    if not found:
+        raise exceptions.UsbDeviceNotFoundError(serial)
+    return Link(found[0])
+
+
+def usb_devices() -> list[tuple[str, str, str]]:
+    """Return serial, state and port of each device on a cable.
+
+    Raises:
+        ImportError, OSError: Python's libusb1 or the library itself is not there.
+    """
+    return [_told(device) for device in _attached()]
+
+
+def _attached() -> list[Any]:
     from adb_shell.transport.usb_transport import UsbTransport
 
-    return Link(UsbTransport.find_adb(None if port_path else serial, port_path))
+    return list(UsbTransport.find_all_adb_devices())
+
+
+def _told(device: Any) -> tuple[str, str, str]:
+    bus, *ports = device.port_path
+    port = f"{bus}-{'.'.join(str(port) for port in ports)}"
+    try:
+        return str(device.serial_number), "device", port
+    except Exception as error:  # libusb's own, such as USBErrorAccess: which class it is shows only where libusb is installed
+        return f"usb:{port}", f"no permissions ({type(error).__name__})", port

@@ -57,6 +57,10 @@ class AdbShellTransport(VerifiedTransport):
                 return adb_shell_device.usb(serial)
             except ImportError as error:
                 raise keys.not_installed(error, "adb-shell[usb]", "usb") from None
+            except adb_shell_device.SeveralDevices as error:
+                raise DeviceUnreachable(
+                    f"several USB devices have the serial {serial!r}: {error}; unplug one, or use an adb server and name a port, as server:usb:1-2"
+                ) from None
 
         return cls(serial, link, key, accept_timeout_s)
 
@@ -102,9 +106,7 @@ class AdbShellTransport(VerifiedTransport):
             except ServiceRefused:
                 self._services = self._services[1:]
                 continue
-            if marked is None:
-                return shell_v2.finished(answer)
-            return marked.finished(answer.replace(b"\r\n", b"\n") if service == b"shell" else answer)
+            return marked.finished(answer) if marked else shell_v2.finished(answer)
         self._services = (shell_v2.SERVICE, *OLD_SERVICES)
         raise DeviceUnreachable(f"device {self.serial!r} refuses every shell service; restart it, or its USB debugging")
 

@@ -46,6 +46,8 @@ class Marked:
         written, found, code = stdout.rpartition(self.marker)
         if not found or not code.strip().isdigit() or not code.endswith(b"\n"):
             return None
+        if code.endswith(b"\r\n"):  # a terminal was in between
+            written = written.replace(b"\r\n", b"\n")
         return Finished(int(code), written, stderr)
 
 
