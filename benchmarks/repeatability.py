@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from luts.comparing import compare_blocks
 from luts.table import MODES, LatencyTable
 
 MOST_MEDIAN_PERCENT, MOST_P95_PERCENT = 2.0, 6.0
@@ -35,11 +36,11 @@ def main() -> None:
         pairs = [(one.entries[key], other.entries[key]) for key in one.entries.keys() & other.entries.keys()]
         ratios = np.array([b.latency_ms / a.latency_ms for a, b in pairs])
         errors = np.array([np.hypot(a.relative_spread or 0, b.relative_spread or 0) for a, b in pairs])
-        off = 100 * np.abs(ratios - 1)
+        off = compare_blocks(one, other).differences
         held = np.abs(np.log(ratios)) <= INTERVAL * errors
         print(f"{len(pairs)} blocks, mode {mode}: level {100 * (np.median(ratios) - 1):+.2f} %, inside their joint 95 % interval {held.mean():.1%}")
-        print(_verdict("  difference of the median block, %", float(np.median(off)), MOST_MEDIAN_PERCENT))
-        print(_verdict("  difference at the 95th percentile, %", float(np.percentile(off, 95)), MOST_P95_PERCENT))
+        print(_verdict("  difference of the median block, %", 100 * off[50], MOST_MEDIAN_PERCENT))
+        print(_verdict("  difference at the 95th percentile, %", 100 * off[95], MOST_P95_PERCENT))
     networks = {network.blocks: network for network in LatencyTable.open(paths[0]).networks()}
     ratios = np.array([n.latency_ms / networks[n.blocks].latency_ms for n in LatencyTable.open(paths[1]).networks() if n.blocks in networks])
     if len(ratios):
