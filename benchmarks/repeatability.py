@@ -44,9 +44,8 @@ def main() -> None:
     networks = {network.blocks: network for network in LatencyTable.open(paths[0]).networks()}
     ratios = np.array([n.latency_ms / networks[n.blocks].latency_ms for n in LatencyTable.open(paths[1]).networks() if n.blocks in networks])
     if len(ratios):
-        print(
-            f"{len(ratios)} whole networks: level {100 * (np.median(ratios) - 1):+.2f} %, median difference {100 * np.median(np.abs(ratios - 1)):.2f} %"
-        )
+        level, difference = 100 * (np.median(ratios) - 1), 100 * np.median(np.abs(ratios - 1))
+        print(f"{len(ratios)} whole networks: level {level:+.2f} %, median difference {difference:.2f} %")
 
 
 if __name__ == "__main__":
