@@ -1,7 +1,8 @@
 """The search spaces by name. A name may carry options: `ofa-mobilenetv3-tiny:image_channels=3,classes=37`.
 
-Options: `resolutions` (`128:224:4` or `20/24/32`), `image_channels` (1 or 3), `classes`. A space's own name holds the
-options that differ from its table, in this order, so equal spaces have equal names wherever a name is stored.
+Options: `resolutions` (`128:224:4` or `20/24/32`), `image_channels` (1 or 3), `classes`; of some spaces `kernels` (one a `stage`
+or one a `layer`), `shortcuts` (`projection` or `identity`) and `skeleton` (`a0` to `b3`). A space's own name holds the options
+that differ from its table, in this order, so equal spaces have equal names wherever a name is stored.
 Further spaces come through the entry-point group `elastic_latency.spaces`: name → function(options) → SearchSpace.
 """
 
@@ -22,6 +23,26 @@ SPACES = {
     "ofa-mobilenetv3-w1.0": "supernets.spaces.ofa_mobilenetv3:w1_0",
     "ofa-mobilenetv3-w1.2": "supernets.spaces.ofa_mobilenetv3:w1_2",
     "ofa-mobilenetv3-tiny": "supernets.spaces.ofa_mobilenetv3:tiny",
+    "ofa-proxyless-w1.0": "supernets.spaces.ofa_proxyless:w1_0",
+    "ofa-proxyless-w1.3": "supernets.spaces.ofa_proxyless:w1_3",
+    "ofa-proxyless-tiny": "supernets.spaces.ofa_proxyless:tiny",
+    "ofa-resnet50": "supernets.spaces.ofa_resnet50:imagenet",
+    "ofa-resnet50-tiny": "supernets.spaces.ofa_resnet50:tiny",
+    "bignas": "supernets.spaces.bignas:imagenet",
+    "bignas-tiny": "supernets.spaces.bignas:tiny",
+    "attentivenas": "supernets.spaces.attentivenas:imagenet",
+    "mnasnet": "supernets.spaces.mnasnet:imagenet",
+    "mnasnet-small": "supernets.spaces.mnasnet:small",
+    "mnasnet-tiny": "supernets.spaces.mnasnet:tiny",
+    "repvgg": "supernets.spaces.repvgg:imagenet",
+    "repvgg-tiny": "supernets.spaces.repvgg:tiny",
+    "repnas": "supernets.spaces.repnas:imagenet",
+    "repnas-tiny": "supernets.spaces.repnas:tiny",
+}
+OWN_OPTIONS: dict[str, tuple[str, ...]] = {  # of some spaces: option → its values, none where the space itself knows them
+    "kernels": ("stage", "layer"),
+    "shortcuts": ("projection", "identity"),
+    "skeleton": (),
 }
 
 
@@ -43,6 +64,9 @@ class SpaceOptions:
     resolutions: tuple[int, ...] | None = None
     image_channels: int | None = None
     classes: int | None = None
+    kernels: str | None = None
+    shortcuts: str | None = None
+    skeleton: str | None = None
 
     def __post_init__(self) -> None:
         if self.image_channels not in (None, 1, 3):
@@ -51,6 +75,10 @@ class SpaceOptions:
             raise ValueError(f"classes is {self.classes}; expected 2 to {MOST_CLASSES}")
         if self.resolutions is not None and not self.resolutions:
             raise ValueError("resolutions is empty; expected at least one, such as 128:224:4")
+        for option, values in OWN_OPTIONS.items():
+            given = getattr(self, option)
+            if given is not None and values and given not in values:
+                raise ValueError(f"{option} is {given!r}; expected one of {', '.join(values)}")
 
 
 def parse_resolutions(text: str) -> tuple[int, ...]:
@@ -94,8 +122,13 @@ def parse_name(name: str) -> tuple[str, SpaceOptions]:
             given[option] = parse_resolutions(value)
         elif option in ("image_channels", "classes") and value.isascii() and value.isdigit():
             given[option] = int(value)
+        elif option in OWN_OPTIONS and value:
+            given[option] = value
         else:
-            raise ValueError(f"option {part!r} of space {name!r} is not understood; expected resolutions=128:224:4, image_channels=3 or classes=37")
+            raise ValueError(
+                f"option {part!r} of space {name!r} is not understood; expected resolutions=128:224:4, image_channels=3 or classes=37,"
+                " and of some spaces kernels=layer, shortcuts=identity or skeleton=b1"
+            )
     return bare, SpaceOptions(**given)  # type: ignore[arg-type]
 
 

@@ -5,12 +5,13 @@ One lowering, three tables: w1.0 and w1.2 for ImageNet, tiny for images of 28 to
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from supernets.blocks import BlockSpec, make_divisible
 from supernets.space import Architecture, Choice, SearchSpace, Value
 from supernets.spaces import SpaceOptions
+from supernets.spaces.table import Table, full_name, with_options
 
 KERNEL_SIZES = (3, 5, 7)
 EXPAND_RATIOS = (3, 4, 6)
@@ -29,14 +30,9 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Table:
+class MobileNetV3Table(Table):
     """The fixed figures of one space of the family."""
 
-    name: str
-    resolutions: tuple[int, ...]
-    resolution_step: int
-    image_channels: int
-    classes: int
     stem_channels: int
     stem_stride: int
     stages: tuple[Stage, ...]
@@ -47,15 +43,15 @@ class Table:
 IMAGENET_STAGES = ((24, 2, "relu", False), (40, 2, "relu", True), (80, 2, "h_swish", False), (112, 1, "h_swish", True), (160, 2, "h_swish", True))
 
 
-def _imagenet_table(name: str, width: float) -> Table:
+def _imagenet_table(name: str, width: float) -> MobileNetV3Table:
     stages = tuple(Stage(make_divisible(channels * width), stride, act, se) for channels, stride, act, se in IMAGENET_STAGES)
     wide = [make_divisible(channels * width) for channels in (16, 960, 1280)]
-    return Table(name, tuple(range(128, 225, 4)), 4, 3, 1000, wide[0], 2, stages, wide[1], wide[2])
+    return MobileNetV3Table(name, tuple(range(128, 225, 4)), 4, 3, 1000, wide[0], 2, stages, wide[1], wide[2])
 
 
 W1_0 = _imagenet_table("ofa-mobilenetv3-w1.0", 1.0)
 W1_2 = _imagenet_table("ofa-mobilenetv3-w1.2", 1.2)
-TINY = Table(
+TINY = MobileNetV3Table(
     name="ofa-mobilenetv3-tiny", resolutions=(20, 24, 28, 32), resolution_step=4, image_channels=1, classes=10, stem_channels=16, stem_stride=2,
     stages=(Stage(16, 1, "relu", False), Stage(32, 2, "h_swish", True), Stage(64, 2, "h_swish", True)),
     final_expand_channels=192, feature_mix_channels=256,
@@ -77,7 +73,7 @@ def tiny(options: SpaceOptions) -> SearchSpace:
     return mobilenetv3_space(TINY, options)
 
 
-def mobilenetv3_space(table: Table, options: SpaceOptions) -> SearchSpace:
+def mobilenetv3_space(table: MobileNetV3Table, options: SpaceOptions) -> SearchSpace:
     """Return the search space of a table with a user's options.
 
     Raises:
@@ -87,32 +83,7 @@ def mobilenetv3_space(table: Table, options: SpaceOptions) -> SearchSpace:
     return SearchSpace(full_name(table, changed), _choices(changed), partial(_lower, changed), _block_choices(changed))
 
 
-def with_options(table: Table, options: SpaceOptions) -> Table:
-    """Return the table with a user's options put in."""
-    for side in options.resolutions or ():
-        if side < table.resolution_step or side % table.resolution_step:
-            raise ValueError(f"resolution {side} does not fit space {table.name!r}; expected a positive multiple of {table.resolution_step}")
-    return replace(
-        table,
-        resolutions=options.resolutions or table.resolutions,
-        image_channels=options.image_channels or table.image_channels,
-        classes=options.classes or table.classes,
-    )
-
-
-def full_name(table: Table, changed: Table) -> str:
-    """Return the space's name with the options in which `changed` differs from its own table."""
-    options = []
-    if changed.resolutions != table.resolutions:
-        options.append("resolutions=" + "/".join(map(str, changed.resolutions)))
-    if changed.image_channels != table.image_channels:
-        options.append(f"image_channels={changed.image_channels}")
-    if changed.classes != table.classes:
-        options.append(f"classes={changed.classes}")
-    return ":".join(filter(None, [table.name, ",".join(options)]))
-
-
-def _choices(table: Table) -> tuple[Choice, ...]:
+def _choices(table: MobileNetV3Table) -> tuple[Choice, ...]:
     choices = [Choice("resolution", table.resolutions)]
     for s in range(1, len(table.stages) + 1):
         choices.append(Choice(f"stage{s}.depth", DEPTHS))
@@ -124,7 +95,7 @@ def _choices(table: Table) -> tuple[Choice, ...]:
     return tuple(choices)
 
 
-def _block_choices(table: Table) -> dict[str, tuple[str, ...]]:
+def _block_choices(table: MobileNetV3Table) -> dict[str, tuple[str, ...]]:
     places: dict[str, tuple[str, ...]] = {
         name: ("resolution",) for name in ("stem", "first_block", "final_expand", "pool", "feature_mix", "classifier")
     }
@@ -135,7 +106,7 @@ def _block_choices(table: Table) -> dict[str, tuple[str, ...]]:
     return places
 
 
-def _lower(table: Table, architecture: Architecture) -> list[BlockSpec]:
+def _lower(table: MobileNetV3Table, architecture: Architecture) -> list[BlockSpec]:
     stem = BlockSpec("conv_bn", architecture["resolution"], table.image_channels, table.stem_channels,
                      kernel_size=3, stride=table.stem_stride, activation="h_swish", name="stem")  # fmt: skip
     first = BlockSpec("mbconv", stem.output_side, stem.out_channels, stem.out_channels, stem.out_channels,
