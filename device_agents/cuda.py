@@ -8,11 +8,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
 from device_agents.base import Check
-from device_agents.local import LocalAgent, _LocalPlace
+from device_agents.local import LocalAgent
 from device_agents.on_device.nvml import Gpu, GpuNotThere, chosen_gpu, names_of
 from device_agents.on_device.runtimes import RuntimeNotInstalled
 from device_agents.private_folder import private_folder
-from device_agents.worker_agent import TIMEOUT_S, whole
+from device_agents.worker_agent import TIMEOUT_S, Place, whole
+from device_agents.worker_client import WorkerClient
 
 TENSORRT = "onnxruntime-tensorrt"
 # runtimes and the settings that are theirs
@@ -80,13 +81,14 @@ class CudaAgent(LocalAgent):
         """End workers that still run, and remove TensorRT's engines."""
         super().close()
         self._engines.close()
+        self.runtime_options.pop("engines", None)
 
     @contextmanager
-    def _place(self) -> Iterator[_LocalPlace]:
+    def _worker(self) -> Iterator[tuple[WorkerClient, Place]]:
         if self.runtime == TENSORRT and "engines" not in self.runtime_options:  # made once a session: that takes seconds to minutes each
             self.runtime_options["engines"] = str(self._engines.enter_context(private_folder()))
-        with super()._place() as place:
-            yield place
+        with super()._worker() as found:
+            yield found
 
 
 def _given(switches: dict[str, bool | None], runtime: str) -> dict[str, bool]:
