@@ -138,10 +138,11 @@ def _block_choices(table: MnasTable) -> dict[str, tuple[str, ...]]:
     before = ""
     for s, stage in enumerate(table.stages, start=1):
         width = f"stage{s}.width"
-        own = [f"stage{s}.{kind}" for kind in ("convolution", "kernel_size", "se_ratio", "width", "depth", "skip")]
+        own = [f"stage{s}.{kind}" for kind in ("convolution", "kernel_size", "se_ratio", "width", "skip")]
         for b in range(max(stage.depths)):
             first = [before, f"stage{s}.lone_skip"] if b == 0 else []
-            places[f"stage{s}.block{b}"] = ("resolution", *(name for name in [*first, *own] if name in known))
+            depth = [f"stage{s}.depth"] if b >= min(stage.depths) or f"stage{s}.lone_skip" in known.intersection(first) else []
+            places[f"stage{s}.block{b}"] = ("resolution", *(name for name in [*first, *depth, *own] if name in known))
         before = width
     last = ("resolution", *([before] if before in known else []))
     head = dict.fromkeys(["feature_mix"] if table.head_channels else [], last)

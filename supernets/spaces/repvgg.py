@@ -71,7 +71,7 @@ _PLAIN = {
 }  # fmt: skip
 _GROUPED = {f"{name}g{groups}": replace(_PLAIN[name], groups=groups) for name in ("b1", "b2", "b3") for groups in (2, 4)}
 SKELETONS = {**_PLAIN, **_GROUPED}
-BY_COST = ("a0", "a1", "b0", "a2", "b1g4", "b1g2", "b2g4", "b1", "b2g2", "b3g4", "b3g2", "b2", "b3")  # multiply-adds, rising
+BY_COST = ("a0", "a1", "b0", "a2", "b1g4", "b1g2", "b2g4", "b1", "b2g2", "b3g4", "b2", "b3g2", "b3")  # multiply-adds, rising
 TINY_SKELETONS = {
     "s": Skeleton(16, (Stage(1, 16, 1), Stage(2, 32), Stage(1, 64))),
     "m": Skeleton(16, (Stage(2, 24, 1), Stage(3, 48), Stage(1, 96))),
