@@ -93,7 +93,7 @@ def _places(names: Sequence[str], out: Path | None, store: str | None) -> dict[s
     for name, place in places.items():
         other = next(each for each in names if str(places[each]).lower() == str(place).lower())
         if other != name:
-            raise BadOptionError(f"devices {other!r} and {name!r} would both be measured into {place}; give one of them another name")
+            raise BadOptionError(f"devices {other!r} and {name!r} would be measured into one place; give one of them another name")
     return places
 
 
