@@ -21,6 +21,7 @@ from .runtimes import ModelFormat, RuntimeNotInstalled, Session, not_installed
 CAPTURE_WARMUP = 3  # runs before a capture: libraries set themselves up in the first ones
 FLUSH_FACTOR = 2  # times the L2 cache are written over before each run
 UNKNOWN_L2_BYTES = 128 << 20  # as much as triton takes a GPU to have at most
+DEVICE = "cuda"
 PRECISIONS = ("float32", "float16")
 
 
@@ -50,7 +51,7 @@ class TorchCudaRuntime:
             raise GpuNotThere(f"PyTorch cannot use GPU {chosen!r} ({_reason(torch)}); is the driver new enough for CUDA {torch.version.cuda}?")
         torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        self._options: dict[str, Any] = {"device": "cuda", "dtype": getattr(torch, precision)}
+        self._options: dict[str, Any] = {"device": DEVICE, "dtype": getattr(torch, precision)}
         if channels_last:
             self._options["memory_format"] = torch.channels_last
         self._graphs = cuda_graphs
@@ -154,7 +155,7 @@ def _watched(torch: Any, chosen: str) -> Gpu | None:
 
 def _flusher(torch: Any) -> Callable[[], object]:
     l2_bytes = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0) or UNKNOWN_L2_BYTES
-    flush: Callable[[], object] = torch.empty(FLUSH_FACTOR * l2_bytes, dtype=torch.int8, device="cuda").zero_
+    flush: Callable[[], object] = torch.empty(FLUSH_FACTOR * l2_bytes, dtype=torch.int8, device=DEVICE).zero_
     return flush
 
 
