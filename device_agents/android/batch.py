@@ -220,7 +220,7 @@ def sections(lines: Iterable[str]) -> dict[str, list[str]]:
     part, inside = "", None
     for line in lines:
         first = line.split(" ", 1)[0]
-        if line in ("@thermal", "@battery", "@end"):
+        if line in ("@thermal", "@battery", "@power", "@end"):
             inside = None if line == "@end" else f"{part}{line}"
             if inside is not None:
                 found[inside] = []
