@@ -141,7 +141,8 @@ def test_a_gpu_that_cuda_cannot_use_is_unreachable(torch, monkeypatch):
         raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nPlease update it.")
 
     monkeypatch.setattr(torch.cuda, "init", refuses)
-    reply = Worker().answer(json.dumps({"request": "hello", "protocol": PROTOCOL_VERSION, "runtime": "torch-cuda", "threads": 1, "cores": []}).encode())
+    hello = {"request": "hello", "protocol": PROTOCOL_VERSION, "runtime": "torch-cuda", "threads": 1, "cores": []}
+    reply = Worker().answer(json.dumps(hello).encode())
     assert (reply["reply"], reply["kind"]) == ("error", "unreachable")
     assert reply["message"] == (
         "PyTorch cannot use GPU '0' (The NVIDIA driver on your system is too old (found version 11040).); is the driver new enough for CUDA 13.0?"
