@@ -65,13 +65,11 @@ def _random_model(writer: Callable[..., bytes], batch: int, blocks: Sequence[Blo
 
 
 def _random_int8_model(writer: Callable[..., bytes], batch: int, blocks: Sequence[BlockSpec]) -> bytes:
-    """Return an int8 model whose ranges come from fixed random inputs: how long int8 takes does not depend on the values."""
-    from supernets.export.quantized_ranges import random_inputs, ranges_of
-
+    """Return an int8 model whose ranges come from fixed random inputs: how long integers take does not depend on their values."""
+    from supernets.export.quantized_inputs import random_inputs
     from supernets.export.weights import random_folded_weights
 
-    weights = random_folded_weights(blocks)
-    return writer(blocks, weights, ranges_of(blocks, weights, [random_inputs(blocks)]), batch)
+    return writer(blocks, random_folded_weights(blocks), random_inputs(blocks, batch), batch)
 
 
 class LazyModels(Mapping[str, bytes]):

@@ -40,16 +40,21 @@ def tflite_model(blocks: Sequence[BlockSpec], weights: Mapping[str, np.ndarray[A
         ImportError: the package ai-edge-litert is not installed.
         ValueError: the blocks make no graph, or a tensor is missing or misshapen.
     """
-    schema = _schema()
-    operations = _TfliteOperations(schema, checked(blocks, weights, batch))
+    operations = TfliteOperations(imported_schema(), checked(blocks, weights, batch))
+    write(operations, blocks, batch)
+    return packed(operations)
+
+
+def write(operations: TfliteOperations, blocks: Sequence[BlockSpec], batch: int) -> None:
+    """Write the blocks by these operations, from a tensor "input" to a tensor "output"."""
     first = blocks[0]
-    source = operations.tensor("input", (batch, first.input_side, first.input_side, first.in_channels))
-    result = run_blocks(blocks, source, operations)
-    operations.tensors[result].name = "output"
-    return _packed(schema, operations, source, result)
+    operations.source = operations.tensor("input", (batch, first.input_side, first.input_side, first.in_channels))
+    operations.result = run_blocks(blocks, operations.source, operations)
+    operations.tensors[operations.result].name = "output"
 
 
-def _schema() -> Any:
+def imported_schema() -> Any:
+    """Return the module of the format's classes."""
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError as error:
@@ -58,11 +63,12 @@ def _schema() -> Any:
     return schema_py_generated
 
 
-def _packed(schema: Any, operations: _TfliteOperations, source: int, result: int) -> bytes:
+def packed(operations: TfliteOperations) -> bytes:
     """Return the flatbuffer of a graph."""
     import flatbuffers  # comes with ai-edge-litert
 
-    subgraph = schema.SubGraphT(name="main", tensors=operations.tensors, operators=operations.operators, inputs=[source], outputs=[result])
+    schema, ends = operations.schema, {"inputs": [operations.source], "outputs": [operations.result]}
+    subgraph = schema.SubGraphT(name="main", tensors=operations.tensors, operators=operations.operators, **ends)
     model = schema.ModelT(
         version=SCHEMA_VERSION, description=DESCRIPTION, operatorCodes=operations.operator_codes, subgraphs=[subgraph], buffers=operations.buffers
     )
@@ -73,7 +79,7 @@ def _packed(schema: Any, operations: _TfliteOperations, source: int, result: int
 
 
 @dataclass(frozen=True)
-class _Buffer:
+class Buffer:
     """A constant's bytes; packs itself where the schema's own class would, aligned as the format asks (that class does not)."""
 
     schema: Any
@@ -91,22 +97,24 @@ class _Buffer:
         return table
 
 
-class _TfliteOperations:
-    """`supernets.walk.Operations` on tensor indices; collects the parts of a model."""
+class TfliteOperations:
+    """`supernets.walk.Operations` on tensor indices; collects the parts of a model, from tensor `source` to tensor `result`."""
+
+    source = result = 0
 
     def __init__(self, schema: Any, weights: Mapping[str, Array]) -> None:
         self.tensors: list[Any] = []
         self.operators: list[Any] = []
         self.operator_codes: list[Any] = []
-        self.buffers = [_Buffer(schema, np.empty(0, np.uint8))]  # the first is the empty one of tensors that are computed
-        self._schema = schema
+        self.buffers = [Buffer(schema, np.empty(0, np.uint8))]  # the first is the empty one of tensors that are computed
+        self.schema = schema
         self._weights = weights
         self._constants: dict[str, int] = {}
         self._codes: dict[tuple[str, int], int] = {}
 
     def convolution(self, x: int, convolution: Convolution) -> int:
         """CONV_2D or DEPTHWISE_CONV_2D, after PAD where SAME would pad otherwise, and before what cannot be fused."""
-        schema, batch = self._schema, self._shape(x)[0]
+        schema, batch = self.schema, self._shape(x)[0]
         x, padding = self._padded(x, convolution.kernel_size, convolution.stride)
         options: dict[str, Any] = {"padding": padding, "strideH": convolution.stride, "strideW": convolution.stride}
         options["fusedActivationFunction"] = self._fused(convolution.activation)
@@ -124,26 +132,26 @@ class _TfliteOperations:
         """FULLY_CONNECTED, which flattens by itself."""
         weight = self._weights[f"{convolution.name}.weight"].reshape(convolution.out_channels, convolution.in_channels)
         inputs = [x, self._constant(f"{convolution.name}.weight", weight), self._bias(convolution)]
-        return self._operator("FULLY_CONNECTED", inputs, (self._shape(x)[0], convolution.out_channels), self._schema.FullyConnectedOptionsT())
+        return self._operator("FULLY_CONNECTED", inputs, (self._shape(x)[0], convolution.out_channels), self.schema.FullyConnectedOptionsT())
 
     def mean(self, x: int) -> int:
         """MEAN over the map, which keeps its dimensions."""
         batch, _, _, channels = self._shape(x)
         inputs = [x, self._constant("mean.axes", SPATIAL_AXES)]
-        return self._operator("MEAN", inputs, (batch, 1, 1, channels), self._schema.ReducerOptionsT(keepDims=True))
+        return self._operator("MEAN", inputs, (batch, 1, 1, channels), self.schema.ReducerOptionsT(keepDims=True))
 
     def multiply(self, x: int, gate: int) -> int:
         """MUL, broadcast over the map."""
-        return self._operator("MUL", [x, gate], self._shape(x), self._schema.MulOptionsT())
+        return self._operator("MUL", [x, gate], self._shape(x), self.schema.MulOptionsT())
 
     def add(self, x: int, y: int, activation: str) -> int:
         """ADD, before what cannot be fused."""
-        options = self._schema.AddOptionsT(fusedActivationFunction=self._fused(activation))
+        options = self.schema.AddOptionsT(fusedActivationFunction=self._fused(activation))
         return self._activation(self._operator("ADD", [x, y], self._shape(x), options), activation)
 
     def average_pool(self, x: int, size: int) -> int:
         """AVERAGE_POOL_2D, whose SAME padding does not count."""
-        return self._pool("AVERAGE_POOL_2D", x, size, size, self._schema.Padding.SAME)
+        return self._pool("AVERAGE_POOL_2D", x, size, size, self.schema.Padding.SAME)
 
     def max_pool(self, x: int, kernel_size: int, stride: int) -> int:
         """MAX_POOL_2D, after PAD where SAME would pad otherwise: zeros are no larger than a map that is nowhere negative."""
@@ -152,8 +160,8 @@ class _TfliteOperations:
 
     def _pool(self, operator: str, x: int, size: int, stride: int, padding: int) -> int:
         batch, side, _, channels = self._shape(x)
-        side = (side - (size if padding == self._schema.Padding.VALID else 1)) // stride + 1
-        options = self._schema.Pool2DOptionsT(padding=padding, strideH=stride, strideW=stride, filterHeight=size, filterWidth=size)
+        side = (side - (size if padding == self.schema.Padding.VALID else 1)) // stride + 1
+        options = self.schema.Pool2DOptionsT(padding=padding, strideH=stride, strideW=stride, filterHeight=size, filterWidth=size)
         return self._operator(operator, [x], (batch, side, side, channels), options)
 
     def tensor(self, name: str, shape: tuple[int, ...], data: np.ndarray[Any, Any] | None = None) -> int:
@@ -162,14 +170,14 @@ class _TfliteOperations:
         if data is not None:
             buffer = len(self.buffers)
             little_endian = np.ascontiguousarray(data, data.dtype.newbyteorder("<"))
-            self.buffers.append(_Buffer(self._schema, little_endian.reshape(-1).view(np.uint8)))
-        kind = self._schema.TensorType.INT32 if data is not None and data.dtype == np.int32 else self._schema.TensorType.FLOAT32
-        self.tensors.append(self._schema.TensorT(name=name, shape=list(shape), type=kind, buffer=buffer))
+            self.buffers.append(Buffer(self.schema, little_endian.reshape(-1).view(np.uint8)))
+        kind = self.schema.TensorType.INT32 if data is not None and data.dtype == np.int32 else self.schema.TensorType.FLOAT32
+        self.tensors.append(self.schema.TensorT(name=name, shape=list(shape), type=kind, buffer=buffer))
         return len(self.tensors) - 1
 
     def _activation(self, x: int, activation: str) -> int:
         """Return the activated map; fused activations and none have been dealt with."""
-        schema = self._schema
+        schema = self.schema
         if activation == "h_swish":
             return self._operator("HARD_SWISH", [x], self._shape(x), schema.HardSwishOptionsT())
         if activation == "h_sigmoid":
@@ -183,7 +191,7 @@ class _TfliteOperations:
         return x
 
     def _fused(self, activation: str) -> int:
-        kind: int = getattr(self._schema.ActivationFunctionType, _FUSED.get(activation, "NONE"))
+        kind: int = getattr(self.schema.ActivationFunctionType, _FUSED.get(activation, "NONE"))
         return kind
 
     def _padded(self, x: int, kernel_size: int, stride: int) -> tuple[int, int]:
@@ -191,11 +199,11 @@ class _TfliteOperations:
         batch, side, _, channels = self._shape(x)
         before, after = _symmetric_padding(side, kernel_size, stride)
         if before == (before + after) // 2:
-            return x, self._schema.Padding.SAME
+            return x, self.schema.Padding.SAME
         amounts = np.array([[0, 0], [before, after], [before, after], [0, 0]], np.int32)
         side += before + after
         inputs = [x, self._constant(f"pad.{before}.{after}", amounts)]
-        return self._operator("PAD", inputs, (batch, side, side, channels), self._schema.PadOptionsT()), self._schema.Padding.VALID
+        return self._operator("PAD", inputs, (batch, side, side, channels), self.schema.PadOptionsT()), self.schema.Padding.VALID
 
     def _filter(self, convolution: Convolution) -> int:
         """Return the weight as TFLite lays it out: (out, k, k, in / groups), of depthwise convolutions (1, k, k, out)."""
@@ -221,10 +229,10 @@ class _TfliteOperations:
     def _operator(self, operator: str, inputs: list[int], shape: tuple[int, ...], options: Any = None, version: int = 1) -> int:
         """Return the index of the operator's result, a new tensor of this shape."""
         output = self.tensor(f"{operator.lower()}_{len(self.operators)}", shape)
-        kind = getattr(self._schema.BuiltinOptions, "NONE" if options is None else type(options).__name__.removesuffix("T"))
+        kind = getattr(self.schema.BuiltinOptions, "NONE" if options is None else type(options).__name__.removesuffix("T"))
         code = self._code(operator, version)
         self.operators.append(
-            self._schema.OperatorT(opcodeIndex=code, inputs=inputs, outputs=[output], builtinOptionsType=kind, builtinOptions=options)
+            self.schema.OperatorT(opcodeIndex=code, inputs=inputs, outputs=[output], builtinOptionsType=kind, builtinOptions=options)
         )
         return output
 
@@ -232,8 +240,8 @@ class _TfliteOperations:
         """Return the operator's index in the table of codes; readers of old schemas look at the deprecated field."""
         if (operator, version) not in self._codes:
             self._codes[operator, version] = len(self.operator_codes)
-            code = getattr(self._schema.BuiltinOperator, operator)
-            self.operator_codes.append(self._schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=code, version=version))
+            code = getattr(self.schema.BuiltinOperator, operator)
+            self.operator_codes.append(self.schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=code, version=version))
         return self._codes[operator, version]
 
 
