@@ -116,8 +116,7 @@ class SshChannel(WorkerChannel):
         if process.exit_status is None and not process.is_closing():
             with contextlib.suppress(OSError):  # closed in the meantime
                 process.kill()
-        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._listening), 1.0)
+        await asyncio.wait({self._listening}, timeout=1.0)
         self._listening.cancel()
         process.close()
         await process.wait_closed()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ async def log_in(host: SshHost, who: str) -> tuple[Any, Any]:
     """
     asyncssh = imported_asyncssh()
     settings = {
-        "port": () if host.port is None else host.port, "username": () if host.user is None else host.user, **_keys(host, who),
+        "config": (), "port": () if host.port is None else host.port, "username": () if host.user is None else host.user, **_keys(host, who),
         "password_auth": False, "kbdint_auth": False, "agent_forwarding": False,
         "connect_timeout": CONNECT_TIMEOUT_S, "login_timeout": LOGIN_TIMEOUT_S,
         "keepalive_interval": KEEPALIVE_S, "keepalive_count_max": KEEPALIVES,
@@ -92,7 +91,7 @@ async def _through(tunnel: Any, jump: str, who: str) -> Any:
         raise DeviceUnreachable(f"{who} has the jump host {jump!r} in the ssh config: {error}") from None
     if tunnel is None:
         return (await log_in(host, f"jump host {jump!r} of {who}"))[0]
-    judge = _Judge(host, f"jump host {jump!r} of {who}", asyncssh.SSHClientConnectionOptions(host=host.name).known_hosts)
+    judge = _Judge(host, f"jump host {jump!r} of {who}", asyncssh.SSHClientConnectionOptions(host=host.name, config=()).known_hosts)
     settings = {"port": () if host.port is None else host.port, "username": () if host.user is None else host.user}
     try:
         connection = await asyncssh.connect(host.name, tunnel=tunnel, known_hosts=judge.known, client_factory=judge.client, password_auth=False,
@@ -109,23 +108,23 @@ def _keys(host: SshHost, who: str) -> dict[str, Any]:
     if host.key is None:
         return {}
     asyncssh = imported_asyncssh()
+    key = f"the private key {host.key} for {who}"
     try:
-        mode = os.stat(host.key).st_mode
-        if stat.S_IMODE(mode) & 0o077:
-            raise DeviceUnreachable(f"the private key {host.key} for {who} can be read by others; chmod 600 {host.key}")
-        asyncssh.read_private_key(host.key)
+        if os.stat(host.key).st_mode & 0o077:
+            what = f"can be read by others; chmod 600 {host.key}"
+        else:
+            asyncssh.read_private_key(host.key)
+            return {"client_keys": [host.key], "agent_path": None}
     except OSError as error:
-        raise DeviceUnreachable(f"the private key {host.key} for {who} cannot be read: {error.strerror}; set `key` to a private key file") from None
-    except asyncssh.KeyEncryptionError:
-        pass
-    except asyncssh.KeyImportError as error:
+        what = f"cannot be read: {error.strerror}; set `key` to a private key file"
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         if "passphrase" not in str(error).lower():
-            raise DeviceUnreachable(f"the private key {host.key} for {who} cannot be used: {error}; set `key` to a private key file") from None
-    else:
-        return {"client_keys": [host.key], "agent_path": None}
-    if not os.environ.get("SSH_AUTH_SOCK"):
-        raise DeviceUnreachable(f"the private key {host.key} for {who} has a passphrase and no agent runs; start one and: ssh-add {host.key}")
-    return {"client_keys": [host.key], "ignore_encrypted": True}  # the agent has it
+            what = f"cannot be used: {error}; set `key` to a private key file"
+        elif os.environ.get("SSH_AUTH_SOCK"):
+            return {"client_keys": [host.key], "ignore_encrypted": True}  # the agent has it
+        else:
+            what = f"has a passphrase and no agent runs; start one, and: ssh-add {host.key}"
+    raise DeviceUnreachable(f"{key} {what}")
 
 
 class _Judge:

@@ -45,7 +45,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def ssh_server(folder: Path, environment: dict[str, str] | None = None, sftp: bool = True, python_noise: str = "") -> Iterator[Server]:
+def ssh_server(
+    folder: Path, environment: dict[str, str] | None = None, sftp: bool = True, before: str = "", forwards: bool = False
+) -> Iterator[Server]:
     """Run a server with one user key and one host key made for it, which its known_hosts has."""
     user_key, host_key = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
     key, known_hosts, home = folder / "id_ed25519", folder / "known_hosts", folder / "home"
@@ -58,17 +60,19 @@ def ssh_server(folder: Path, environment: dict[str, str] | None = None, sftp: bo
         def connection_made(self, connection):
             server.connections.append(connection)
 
+        def connection_requested(self, *_) -> bool:
+            return forwards
+
     async def handle(process: asyncssh.SSHServerProcess) -> None:
         server.commands.append(process.command)
         child = subprocess.Popen(
-            ["/bin/sh", "-c", python_noise + process.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            ["/bin/sh", "-c", before + process.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=server.environment, cwd=home, start_new_session=True,
         )  # fmt: skip
         try:
             await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
             while child.poll() is None and not process.channel.is_closing():
                 await asyncio.sleep(0.01)
-            await process.stdout.drain()
         except BaseException:
             pass
         finally:
@@ -79,6 +83,8 @@ def ssh_server(folder: Path, environment: dict[str, str] | None = None, sftp: bo
             else:
                 child.kill()
             code = child.wait()
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(asyncio.gather(process.stdout.drain(), process.stderr.drain()), 5)
             with contextlib.suppress(Exception):
                 process.exit(code) if code >= 0 else process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
             with contextlib.suppress(Exception):
