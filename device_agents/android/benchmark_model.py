@@ -161,7 +161,9 @@ def _is(name: str, delegate: str) -> bool:
 
 def _result(lines: Sequence[str]) -> BenchmarkResult:
     """Return the result in one stream's lines, of which one is the closing line."""
-    end = next(number for number, line in enumerate(lines) if END.search(line))
+    end, *others = (number for number, line in enumerate(lines) if END.search(line))
+    if others:
+        raise BenchmarkError(f"benchmark_model printed {1 + len(others)} lines of inference timings; expected one run's output")
     statistics = [line for line in lines[:end] if _is_statistics(line)]
     if len(statistics) != 2:
         expected = "expected one of the warm-up and one of the runs"
