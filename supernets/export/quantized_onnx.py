@@ -59,7 +59,7 @@ def quantized_onnx_model(blocks: Sequence[BlockSpec], weights: Mapping[str, np.n
         quantization.quantize_static(
             model, path, Inputs(), quant_format=quantization.QuantFormat.QDQ, op_types_to_quantize=operators, per_channel=True,
             activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.MinMax,
+            calibrate_method=quantization.CalibrationMethod.MinMax, extra_options={"ForceQuantizeNoInputCheck": True},
         )  # fmt: skip
         quantized = onnx.load_model(path)
     del quantized.metadata_props[:]
@@ -72,10 +72,9 @@ def quantized_onnx_model(blocks: Sequence[BlockSpec], weights: Mapping[str, np.n
 def _with_integer_ends(onnx: Any, model: Any) -> None:
     """Take the first quantisation and the last dequantisation out of the graph, so that uint8 goes in and out."""
     graph = model.graph
-    source = next((node.output[0] for node in graph.node if node.op_type == "Flatten" and node.input[0] == "input"), "input")
-    first = next(node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == source)
+    first = next(node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "input")
     last = next(node for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] == "output")
-    renamed = {first.output[0]: source, last.input[0]: "output"}
+    renamed = {first.output[0]: "input", last.input[0]: "output"}
     del graph.value_info[:]
     graph.node.remove(first)
     graph.node.remove(last)
