@@ -39,9 +39,13 @@ class NotFittedError(ValueError, AttributeError):
     """A predictor was asked for figures before `fit`."""
 
 
-def missing_package(feature: str, package: str, extra: str) -> ImportError:
+class MissingPackageError(ImportError):
+    """A predictor needs a package that is not installed."""
+
+
+def missing_package(feature: str, package: str, extra: str) -> MissingPackageError:
     """Return the error for a package that an extra of ours would install."""
-    return ImportError(f"{feature} needs the package {package!r}; install it with pip install 'elastic-latency[{extra}]'")
+    return MissingPackageError(f"{feature} needs the package {package!r}; install it with pip install 'elastic-latency[{extra}]'")
 
 
 class LatencyPredictor(ABC):

@@ -4,7 +4,8 @@ Without a table: flops_line, a line in MACs, the baseline beside every other fig
 latency. With one: additive, the sum of the blocks' entries; calibrated, that sum scaled and shifted to whole networks;
 terms, more causes of the difference; gaussian_process and gradient_boosting, what pattern the terms leave over. All but
 the last two are look-ups, so a million architectures take about a second. `choosing.choose` says which to use. Further ones
-come through the entry-point group `elastic_latency.latency_predictors`: name → subclass of `predictors.base.LatencyPredictor`.
+come through the entry-point group `elastic_latency.latency_predictors`: name → subclass of `predictors.base.LatencyPredictor`;
+they are fitted, judged and chosen from as these are.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ def names() -> list[str]:
     return registry.known_names(LATENCY_PREDICTORS, ENTRY_POINT_GROUP)
 
 
+def ladder() -> list[str]:
+    """Return the names of all latency predictors from simple to complex; those from entry points come last."""
+    return [*LATENCY_PREDICTORS, *registry.plug_in_names(LATENCY_PREDICTORS, ENTRY_POINT_GROUP)]
+
+
 def create(name: str, space: SearchSpace, table: LatencyTable | None = None) -> LatencyPredictor:
     """Return a predictor of this name for a space, under the table's condition; `flops_line` and `physical` do without a table.
 
@@ -43,7 +49,8 @@ def create(name: str, space: SearchSpace, table: LatencyTable | None = None) -> 
         UnknownPredictorError: no latency predictor has that name.
         MissingBlockError: the table lacks blocks that the space allows.
         ValueError: the predictor needs a table and none was given.
-        ImportError: the package it learns with is not installed.
+        MissingPackageError: the package it learns with is not installed.
+        PlugInError: it is a plug-in that cannot be imported.
     """
     return _class_of(name).create(space, table)
 
@@ -61,5 +68,5 @@ def load(path: str | Path, space: SearchSpace | None = None) -> LatencyPredictor
 
 
 def _class_of(name: str) -> type[LatencyPredictor]:
-    found: type[LatencyPredictor] = registry.class_of(name, "latency", LATENCY_PREDICTORS, ENTRY_POINT_GROUP)
+    found: type[LatencyPredictor] = registry.class_of(name, "latency", LATENCY_PREDICTORS, ENTRY_POINT_GROUP, LatencyPredictor)
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from predictors import latency
-from predictors.base import LatencyPredictor
+from predictors.base import LatencyPredictor, MissingPackageError
 from predictors.latency.choosing import choose
 from predictors.population import Numbers
 from predictors.quality import LatencyQuality, judge_latencies
@@ -19,7 +19,6 @@ from supernets.space import Architecture, ArchitectureError, Population, SearchS
 if TYPE_CHECKING:
     from luts.table import LatencyTable
 
-NAMES = tuple(latency.LATENCY_PREDICTORS)  # from simple to complex
 INTERVAL_COVERAGE = 0.9  # of the intervals that are judged
 
 
@@ -81,14 +80,15 @@ def judge_left_out(predictor: LatencyPredictor, fitted_on: MeasuredNetworks) -> 
     return predictor.quality
 
 
-def fit_and_judge(space: SearchSpace, table: LatencyTable, names: Iterable[str] = NAMES) -> dict[str, LatencyPredictor]:
-    """Return name → predictor fitted on the table's calibration networks, its `quality` told by the held-out ones; see also `choose`.
+def fit_and_judge(space: SearchSpace, table: LatencyTable, names: Iterable[str] | None = None) -> dict[str, LatencyPredictor]:
+    """Return name → predictor fitted on the table's calibration networks, its `quality` told by the held-out ones; see also `fit_all`, `choose`.
 
     Without held-out networks the qualities stay None: a predictor is never judged on what it was fitted to.
 
     Raises:
         MissingBlockError: the table lacks blocks that the space allows.
         ValueError: the table holds no calibration network of the space.
+        PlugInError: a predictor of another package cannot be imported.
     """
     calibration, held_out = measured_networks(space, table, "calibration"), measured_networks(space, table, "held_out")
     if not len(calibration):
@@ -102,15 +102,17 @@ def fit_and_judge(space: SearchSpace, table: LatencyTable, names: Iterable[str] 
     return predictors
 
 
-def fit_all(space: SearchSpace, table: LatencyTable, networks: MeasuredNetworks, names: Iterable[str] = NAMES) -> dict[str, LatencyPredictor]:
-    """Return name → predictor fitted on these networks; predictors whose package is not installed are left out.
+def fit_all(space: SearchSpace, table: LatencyTable, networks: MeasuredNetworks,
+            names: Iterable[str] | None = None) -> dict[str, LatencyPredictor]:  # fmt: skip
+    """Return name → predictor fitted on these networks, by default each there is; those whose package is not installed are left out.
 
     Raises:
         MissingBlockError: the table lacks blocks that the space allows.
+        PlugInError: a predictor of another package cannot be imported.
     """
     predictors = {}
-    for name in names:
-        with contextlib.suppress(ImportError):
+    for name in latency.ladder() if names is None else names:
+        with contextlib.suppress(MissingPackageError):
             predictors[name] = latency.create(name, space, table).fit(networks.population, networks.latencies_ms)
     return predictors
 
