@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 # pool: mean over the map; max_pool: largest of each k x k window of a map that is nowhere negative; linear: with bias.
 OPERATORS = ("conv_bn", "conv", "conv_bias", "mbconv", "bottleneck", "pool", "max_pool", "linear")
 ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "swish", "sigmoid")
-# What a residual block's input passes before it is added. With a stride, an average pool of stride x stride windows comes first in
-# all but `identity` (at an odd side the last window is the part of it that is on the map); then `conv` is a 1x1 convolution alone,
+# What a residual block's input passes before it is added. At stride 2 (more is not known) an average pool of 2x2 windows comes first
+# in all but `identity`, at an odd side over the part of the last window that is on the map; then `conv` is a 1x1 convolution alone,
 # `conv_bn` one with a norm.
 SHORTCUTS = ("identity", "pool", "conv", "conv_bn")
 
@@ -111,8 +111,8 @@ class BlockSpec:
             )
         self._reset_unused()
         same_width = self.in_channels == self.out_channels
-        fits = {"identity": same_width and self.stride == 1, "pool": same_width and self.stride > 1}
-        if self.residual and not fits.get(self.shortcut, not fits["identity"]):
+        fits = {"identity": same_width and self.stride == 1, "pool": same_width and self.stride == 2}
+        if self.residual and not fits.get(self.shortcut, self.stride <= 2 and not fits["identity"]):
             how = "" if self.shortcut == "identity" else f" by the shortcut {self.shortcut!r}"
             raise ValueError(f"block {self.name!r} cannot be residual{how}: stride {self.stride}, {self.in_channels} to {self.out_channels} channels")
         ends = (self.mid_channels, self.mid_channels) if self.operator == "bottleneck" else (self.in_channels, self.out_channels)

@@ -1,7 +1,10 @@
-"""The Once-for-All configuration mapping, in both dialects, to and from architectures of the MobileNetV3 family.
+"""The Once-for-All configuration mapping, in both dialects, to and from architectures of the three OFA families.
 
 Tutorial dialect: `{"wid": None, "ks": [20 ints], "e": [...], "d": [5 ints], "r": [224]}`; package dialect: `image_size: 224`
-instead of `r`, no `wid`. Slots beyond a stage's depth are read and dropped, and written with the largest value.
+instead of `r`, no `wid`. Slots beyond a stage's depth are read and dropped, and written with the largest value. ProxylessNAS
+has 21 blocks and six depths, the last of which is 1 whatever it says. ResNet50 has no `ks`; its `d` begins with 2 (or 0) for
+a stem with (or without) its middle convolution, and goes on with blocks beyond each stage's base; `w` holds six width
+indices, of the stem's inner width, its output and the stages.
 """
 
 from __future__ import annotations
@@ -9,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from supernets.blocks import make_divisible
 from supernets.space import Architecture, ArchitectureError, SearchSpace
 
 KNOWN_KEYS = {"wid", "ks", "e", "d", "r", "image_size"}
+RESNET_KEYS = {"wid", "w", "e", "d", "r", "image_size"}
+MIDDLE_DEPTH = 2  # first entry of a ResNet's depths when the stem has its middle convolution
 
 
 def from_ofa_config(space: SearchSpace, config: Mapping[str, Any]) -> Architecture:
@@ -20,16 +26,18 @@ def from_ofa_config(space: SearchSpace, config: Mapping[str, Any]) -> Architectu
     Raises:
         ArchitectureError: an unknown key, a list of the wrong length, no resolution, or a value outside its choice.
     """
-    unknown = sorted(set(config) - KNOWN_KEYS)
+    resnet = is_resnet(space)
+    unknown = sorted(set(config) - (RESNET_KEYS if resnet else KNOWN_KEYS))
     if unknown:
-        raise ArchitectureError(f"an OFA configuration has no key {unknown[0]!r}; expected ks, e, d and r (or image_size)")
+        expected = "w, e, d and r" if resnet else "ks, e, d and r"
+        raise ArchitectureError(f"an OFA configuration has no key {unknown[0]!r}; expected {expected} (or image_size)")
     if config.get("wid") is not None:
         raise ArchitectureError(f"key 'wid' is {config['wid']!r}; space {space.name!r} has one width, expected None")
     values: dict[str, Any] = {"resolution": _resolution(config)}
-    for key, kind in (("d", "depth"), ("ks", "kernel_size"), ("e", "expand_ratio")):
-        slots = [choice.name for choice in space.choices if choice.kind == kind]
+    for key, kind in (("e", "expand_ratio"),) if resnet else (("ks", "kernel_size"), ("e", "expand_ratio")):
+        slots = _slots(space, kind)
         values.update(zip(slots, _as_list(config, key, len(slots)), strict=True))
-    return space.architecture(values)
+    return space.architecture({**values, **(_resnet_values(space, config) if resnet else _depth_values(space, config))})
 
 
 def to_ofa_config(space: SearchSpace, architecture: Architecture, dialect: str = "tutorial") -> dict[str, Any]:
@@ -42,12 +50,59 @@ def to_ofa_config(space: SearchSpace, architecture: Architecture, dialect: str =
         raise ValueError(f"dialect is {dialect!r}; expected 'tutorial' (ks, e, d, r, wid) or 'package' (ks, e, d, image_size)")
     largest = {choice.name: choice.values[-1] for choice in space.choices}
     shown = {name: largest[name] if value is None else value for name, value in architecture.values.items()}
-    lists = {
-        key: [shown[choice.name] for choice in space.choices if choice.kind == kind]
-        for key, kind in (("ks", "kernel_size"), ("e", "expand_ratio"), ("d", "depth"))
-    }
+    if is_resnet(space):
+        lists = {
+            "d": [MIDDLE_DEPTH * shown["stem.middle"], *(shown[name] for name in _slots(space, "extra_depth"))],
+            "e": [shown[name] for name in _slots(space, "expand_ratio")],
+            "w": [widths.index(shown[name]) for name, widths in _width_indices(space).items()],
+        }
+    else:
+        lists = {key: [shown[name] for name in _slots(space, kind)] for key, kind in (("ks", "kernel_size"), ("e", "expand_ratio"))}
+        lists["d"] = [shown.get(f"{stage}.depth", 1) for stage in _stages(space)]
     side = architecture["resolution"]
     return {"wid": None, **lists, "r": [side]} if dialect == "tutorial" else {**lists, "image_size": side}
+
+
+def is_resnet(space: SearchSpace) -> bool:
+    """Return whether a space is of the ResNet50 family, whose configurations have other keys."""
+    return "stem.middle" in space.position
+
+
+def _slots(space: SearchSpace, kind: str) -> list[str]:
+    return [choice.name for choice in space.choices if choice.kind == kind]
+
+
+def _stages(space: SearchSpace) -> list[str]:
+    """Return the names of the stages that have blocks to choose, in order."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in _slots(space, "kernel_size")))
+
+
+def _depth_values(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
+    stages = _stages(space)
+    depths = dict(zip((f"{stage}.depth" for stage in stages), _as_list(config, "d", len(stages)), strict=True))
+    return {name: depth for name, depth in depths.items() if name in space.position}
+
+
+def _resnet_values(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, Any]:
+    extra = _slots(space, "extra_depth")
+    middle, *depths = _as_list(config, "d", 1 + len(extra))
+    if middle not in (0, MIDDLE_DEPTH):
+        raise ArchitectureError(f"the first value of key 'd' is {middle!r}; expected 0 (no middle convolution in the stem) or {MIDDLE_DEPTH}")
+    indices = _width_indices(space)
+    widths = {}
+    for (name, known), index in zip(indices.items(), _as_list(config, "w", len(indices)), strict=True):
+        if index not in range(len(known)):
+            raise ArchitectureError(
+                f"key 'w' gives slot {name!r} the index {index!r}; expected 0 to {len(known) - 1}, which are {list(known)} channels"
+            )
+        widths[name] = known[index]
+    return {"stem.middle": int(middle == MIDDLE_DEPTH), **dict(zip(extra, depths, strict=True)), **widths}
+
+
+def _width_indices(space: SearchSpace) -> dict[str, tuple[Any, ...]]:
+    """Return for each width slot the channels of each index; of the stem's inner width two indices may be one width."""
+    widths = {choice.name: choice.values for choice in space.choices if choice.kind == "width"}
+    return {"stem.inner_width": tuple(make_divisible(int(width) // 2) for width in widths["stem.width"]), **widths}
 
 
 def _resolution(config: Mapping[str, Any]) -> Any:
