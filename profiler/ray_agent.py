@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from profiler.farm_jobs import sentence
 
 PREFIX = "device:"
 PLACED_S = 120.0  # for a host with the device to be there and free
+THREADS = 4  # of an agent's process: one that measures, one that waits for it, and others that stop and close
 CLOSED_S = 60.0  # for an agent to put its device back as it was
 
 # Errors keep their class on the way; others arrive as a DeviceError.
@@ -46,7 +49,8 @@ class RayAgent(DeviceAgent):
     def __init__(self, ray: Any, device: Device) -> None:
         self._ray, self._device = ray, device
         self._models: dict[str, Any] = {}  # SHA-256 → the model in the cluster's object store
-        remote = ray.remote(num_cpus=0, resources={resource(device.name): 1}, max_restarts=0, max_concurrency=2)(_HostedAgent)
+        self._measured = 0  # calls of `measure`
+        remote = ray.remote(num_cpus=0, resources={resource(device.name): 1}, max_restarts=0, max_concurrency=THREADS)(_HostedAgent)
         self._host = remote.remote(device)
         try:
             self._get(self._host.placed.remote(), PLACED_S)
@@ -68,7 +72,9 @@ class RayAgent(DeviceAgent):
     def _visits(self, models: Mapping[str, bytes], names: list[str], plans: list[VisitPlan]) -> Iterator[Visit]:
         sent = {name: self._sent(models[name]) for name in names}
         one_ahead: dict[str, Any] = {"num_returns": "streaming", "_generator_backpressure_num_objects": 1}  # pauses of the collector hold the host
-        visits = self._host.measure.options(**one_ahead).remote({name: [each] for name, each in sent.items()}, plans)
+        self._measured += 1
+        call = self._measured
+        visits = self._host.measure.options(**one_ahead).remote(call, {name: [each] for name, each in sent.items()}, plans)
         ended = False
         try:
             with self._told():
@@ -77,7 +83,7 @@ class RayAgent(DeviceAgent):
             ended = True
         finally:
             if not ended:
-                self._host.stop.remote()  # this loop was left early: the worker ends after the visit it is in
+                self._host.stop.remote(call)  # this loop was left early: the worker ends after the visit it is in
 
     def _sent(self, model: bytes) -> Any:
         digest = hashlib.sha256(model).hexdigest()
@@ -130,12 +136,13 @@ class RayAgent(DeviceAgent):
 
 
 class _HostedAgent:
-    """What runs on the host that a device hangs on; two threads, so that a measurement can be stopped."""
+    """What runs on the host that a device hangs on; in several threads, so that a measurement can be stopped from another."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self._agent: DeviceAgent | None = None
-        self._stopped = False
+        self._stopped = 0  # calls of `measure` up to this one shall end
+        self._one_at_a_time = threading.Lock()
 
     def placed(self) -> None:
         """Answer, once there is a host with the device."""
@@ -158,27 +165,23 @@ class _HostedAgent:
     def checks(self) -> Any:
         return _closed(lambda: list(self._own().checks()))
 
-    def measure(self, models: Mapping[str, Any], plans: Sequence[VisitPlan]) -> Iterator[Any]:
-        self._stopped = False
-        made = self._own().measure(_Fetched(models), plans)
-        try:
-            while not self._stopped:
+    def measure(self, call: int, models: Mapping[str, Any], plans: Sequence[VisitPlan]) -> Iterator[Any]:
+        with self._one_at_a_time, contextlib.ExitStack() as stack:
+            made = self._own().measure(_Fetched(models), plans)
+            stack.callback(getattr(made, "close", lambda: None))  # a generator's: ends the worker where this one is left early
+            while self._stopped < call:
                 answer = _closed(lambda: next(made, None))
                 if answer == (None, None):
                     return
                 yield answer
                 if answer[0] is not None:
                     return
-        finally:
-            close = getattr(made, "close", None)
-            if close is not None:
-                close()
 
-    def stop(self) -> None:
-        self._stopped = True
+    def stop(self, call: int) -> None:
+        self._stopped = max(self._stopped, call)
 
     def close(self) -> None:
-        self._stopped = True
+        self._stopped = sys.maxsize
         if self._agent is not None:
             self._agent.close()
 

@@ -37,14 +37,14 @@ def own_devices(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.chdir(folder)
 
 
-def visits_of(place: str | Path) -> dict[str, bytes]:
+def visits_of(place: str | Path, rounds: int = ROUNDS) -> dict[str, bytes]:
     """Return plan id and subject → samples of the rounds that hold everything; what later ones hold is a matter of time spent."""
     found = {}
     with MeasurementStore(place, read_only=True) as store:
         for kind in ("block", "network"):
             for subject, visit, samples in store.samples(kind):
-                if visit.round < ROUNDS:
-                    assert found.setdefault(f"{visit.plan_id}/{subject.key}", samples.tobytes()) is not None
+                if visit.round < rounds:
+                    found[f"{visit.plan_id}/{subject.key}"] = samples.tobytes()
     return found
 
 
@@ -159,8 +159,10 @@ def server() -> Iterator[str]:
 
 def test_one_database_takes_all_devices_each_into_a_schema_of_its_own(server: str, alone: dict[str, dict[str, bytes]]) -> None:
     store = f"{server}&schema=lab"
-    assert run(["collect", "--device", "slow,fast", *SIZES, *SEEDS, "--store", store]) == 0
-    assert {name: visits_of(f"{server}&schema=lab_{name}") for name in alone} == alone
+    assert run(["collect", "--device", "slow,fast", *SIZES, "--rounds", "1", *SEEDS, "--store", store]) == 0
+    for name, expected in alone.items():
+        found = visits_of(f"{server}&schema=lab_{name}", rounds=1)
+        assert found and found.items() <= expected.items()
 
 
 def test_two_collectors_of_one_device_share_its_work_and_make_nothing_twice(alone: dict[str, dict[str, bytes]], tmp_path: Path) -> None:
