@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from device_agents.base import DeviceInfo
@@ -11,6 +12,7 @@ from luts.store import StoreError
 from luts.table import LatencyTable
 from predictors import latency as latency_predictors
 from predictors.base import LatencyPredictor
+from predictors.latency.additive import Additive
 from predictors.latency.choosing import choose
 from predictors.latency.judging import INTERVAL_COVERAGE, best_of_table, fit_and_judge, measured_networks
 from profiler.coverage import covered_space
@@ -26,6 +28,7 @@ class Prediction:
     """What is known of one architecture without measuring it; latencies in milliseconds, accuracy as a fraction of one.
 
     `intervals_ms` is predictor → limits that 90 % of such measurements lie between, None where it knows no errors of its own.
+    `block_origins` is where the blocks' own figures come from → of how many blocks; empty where no such figures were summed.
     """
 
     macs: int
@@ -33,6 +36,14 @@ class Prediction:
     latencies_ms: dict[str, float]
     intervals_ms: dict[str, tuple[float, float] | None]
     accuracy: float | None
+    block_origins: dict[str, int] = field(default_factory=dict)
+
+    def unmeasured(self) -> str | None:
+        """Return how many of the blocks have figures that were not measured, such as "7 of 12 blocks interpolated"; None where all were."""
+        blocks = sum(self.block_origins.values())
+        others = [(origin, count) for origin, count in self.block_origins.items() if origin != "measured"]
+        told = [f"{count} of {blocks}{' blocks' * (not i)} {origin}" for i, (origin, count) in enumerate(others)]
+        return ", ".join(told) or None
 
 
 def predict(architecture: Architecture, table: str | Path | None, latency: Path | None, accuracy: Path | None) -> Prediction:
@@ -46,9 +57,11 @@ def predict(architecture: Architecture, table: str | Path | None, latency: Path 
     population, blocks = space.encode([architecture]), space.blocks(architecture)
     latencies_ms: dict[str, float] = {}
     intervals_ms: dict[str, tuple[float, float] | None] = {}
+    origins: list[str] = []
     if table is not None:
         opened = LatencyTable.open(table)
         latencies_ms["sum of the table"] = opened.latency_ms(blocks)
+        origins = [opened.entry(block).origin for block in blocks]
         covered = covered_space(space, opened)
         if len(measured_networks(covered, opened, "calibration")):
             fitted = fit_and_judge(covered, opened)
@@ -56,13 +69,15 @@ def predict(architecture: Architecture, table: str | Path | None, latency: Path 
                 latencies_ms[name], intervals_ms[name] = _predicted_ms(fitted[name], population)
     if latency is not None:
         loaded = latency_predictors.load(latency, space)
+        if table is None and isinstance(loaded, Additive):
+            origins = [loaded.entries[block.key].origin for block in blocks]
         latencies_ms[loaded.name], intervals_ms[loaded.name] = _predicted_ms(loaded, population)
     predicted_accuracy = None
     if accuracy is not None:
         from predictors.accuracy import load as load_accuracy
 
         predicted_accuracy = float(load_accuracy(accuracy, space).predict(population)[0])
-    return Prediction(counts.macs(blocks), counts.parameters(blocks), latencies_ms, intervals_ms, predicted_accuracy)
+    return Prediction(counts.macs(blocks), counts.parameters(blocks), latencies_ms, intervals_ms, predicted_accuracy, dict(Counter(origins)))
 
 
 def _predicted_ms(predictor: LatencyPredictor, population: Population) -> tuple[float, tuple[float, float] | None]:

@@ -37,6 +37,8 @@ def command(
         limits = found.intervals_ms.get(name)
         between = "" if limits is None else f", 90 % between {limits[0]:.4f} and {limits[1]:.4f}"
         rows.append((f"latency, {name}", f"{latency_ms:.4f} ms{between}", "predicted"))
+    if unmeasured := found.unmeasured():
+        rows.append(("blocks' own figures", unmeasured, "table"))
     if found.accuracy is not None:
         rows.append(("accuracy", f"{found.accuracy:.2%}", "predicted"))
     print_table(f"Prediction for {subnet}", ("what", "value", "origin"), rows)
