@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,14 @@ def _connected(address: str, resources: Mapping[str, float]) -> Any:
     except ImportError as error:
         raise ImportError("collecting through Ray needs the package 'ray'; install it with pip install 'elastic-latency[ray]'") from error
     own = {"num_cpus": 1, "resources": dict(resources), "include_dashboard": False} if address == LOCAL else {}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         told = " ".join(str(error).split())[:200]
         raise ConnectionError(f"no Ray cluster answers at {address} ({told}); start one with ray start --head, or give --ray local") from error
+    finally:
+        for number, handler in handlers.items():  # Ray has put its own in their place
+            if handler is not None:
+                signal.signal(number, handler)
     return ray

@@ -112,6 +112,20 @@ def test_the_work_of_the_only_host_waits_for_the_next_one_with_the_device(cluste
     assert visits_of(table) == alone
 
 
+def test_stopping_frees_the_device_and_the_same_command_goes_on(cluster: Any, alone: dict[str, bytes], tmp_path: Path) -> None:
+    cluster.add_node(num_cpus=1, resources={"device:slow": 1})
+    table = tmp_path / "stopped.lut"
+    process = started(cluster, "--device", "slow", "--out", str(table))
+    wait_for_visits(table, 50)
+    process.terminate()
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error.count("\n")) == (130, 1) and "stopped" in error
+    again = started(cluster, "--device", "slow", "--out", str(table))
+    _, error = again.communicate(timeout=200)
+    assert again.returncode == 0 and "were there before" in error, error
+    assert visits_of(table) == alone
+
+
 def test_devices_of_several_hosts_are_measured_by_one_command_and_each_failure_is_one_line(
     cluster: Any, alone: dict[str, bytes], tmp_path: Path
 ) -> None:
