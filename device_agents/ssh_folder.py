@@ -21,6 +21,7 @@ STARTER = (
 TOO_OLD = b"too old: "
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # exit codes of a shell
 CLOSE_TIMEOUT_S = 5.0
+LAST_WORDS_S = 1.0  # of waiting for more to quote in an error
 
 
 class PythonUnfit(RuntimeMissing):
@@ -94,9 +95,9 @@ class RemoteFolder:
         who = self._connection.who
         stderr = b""
         with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-            stderr = await asyncio.wait_for(self._keeper.stderr.read(), CLOSE_TIMEOUT_S)
+            stderr = await asyncio.wait_for(self._keeper.stderr.read(), LAST_WORDS_S)
         with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._keeper.wait_closed(), CLOSE_TIMEOUT_S)
+            await asyncio.wait_for(self._keeper.wait_closed(), LAST_WORDS_S)
         if self._connection.is_lost:
             return self._connection.lost(f"starting {command!r}")
         words = " | ".join((stderr or said).decode(errors="replace").strip().splitlines()[-2:])[-300:] or "it said nothing"

@@ -7,7 +7,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -182,9 +181,3 @@ def one_sshd(folder: Path, **settings) -> Iterator[Sshd]:
         server = make(folder, name, address, **settings)
         server.cable = cable
         yield server
-
-
-def port_is_open(address: str, port: int = 22) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
-        return True
-    return False

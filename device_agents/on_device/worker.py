@@ -1,12 +1,15 @@
 """The worker: reads requests, keeps loaded models for its life, times visits, replies.
 
-It ends when told to, or when its stdin closes, which is what happens when the host dies.
+It ends when told to, or when its stdin closes, which is what happens when the host dies or its connection is lost: after the
+request that it is at, or a few seconds later where that does not end.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import sys
+import threading
 import time
 import traceback
 from typing import IO, Any
@@ -19,10 +22,13 @@ from .runtimes import Runtime, RuntimeNotInstalled, Session, runtime_class
 from .system_state import StateReader, describe
 from .timed_loop import timed_cycles
 
+ABANDONED_S = 10.0  # for the requests that had come before
+
 
 def main() -> None:
     """Answer requests until the host ends."""
     requests, replies = private_streams()
+    threading.Thread(target=end_once_abandoned, args=(requests.fileno(),), daemon=True).start()
     try:
         serve(requests, replies)
     except BrokenPipeError:
@@ -38,6 +44,15 @@ def private_streams() -> tuple[IO[bytes], IO[bytes]]:
     os.close(null)
     sys.stdout = sys.stderr
     return os.fdopen(requests, "rb"), os.fdopen(replies, "wb")
+
+
+def end_once_abandoned(descriptor: int) -> None:
+    """Wait, without waking up, until nobody can write to this stream any more; then end the process, whatever it is at."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLHUP | getattr(select, "POLLRDHUP", 0))
+    poller.poll()
+    time.sleep(ABANDONED_S)
+    os._exit(1)
 
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
