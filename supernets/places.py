@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from supernets.blocks import BlockSpec
+from supernets.counts import block_tensors
 from supernets.space import OFF, Architecture, Choice, Population, SearchSpace, Value
 
 UNDECIDED = -2  # of a choice whose code no place has chosen yet
@@ -174,6 +175,21 @@ def _with_switches(choices: list[Choice], codes: tuple[int, ...]) -> tuple[int, 
 def distinct_blocks(space: SearchSpace) -> list[BlockSpec]:
     """Return every block of the space once, whatever its place, in order of first appearance."""
     return list(dict.fromkeys(block for place in places(space) for block in place.blocks if block is not None))
+
+
+def shared_shapes(space: SearchSpace) -> dict[str, tuple[int, ...]]:
+    """Return name → shape of every learned tensor that some network of the space has: each side as long as the longest, so all are slices.
+
+    Those of the largest network come first, in its order; it may lack some (a projection that only narrower networks need).
+    """
+    sides = [choice for choice in space.choices if choice.kind == "resolution"]
+    one_side = space.restrict({choice.name: choice.allowed[-1:] for choice in sides})  # tensors do not depend on it
+    blocks = [*space.blocks(space.largest()), *(block for place in places(one_side) for block in place.blocks if block is not None)]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for block in blocks:
+        for name, shape in block_tensors(block).items():
+            shapes[name] = tuple(map(max, shape, shapes.get(name, shape)))
+    return shapes
 
 
 class AdditiveCost:

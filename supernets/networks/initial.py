@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -20,6 +20,12 @@ def fresh_tensors(blocks: Iterable[BlockSpec], seed: int = 0) -> dict[str, Tenso
         for name, shape in block_tensors(block).items():
             tensors[name] = _fresh(name, shape, block.operator, generator)
     return tensors
+
+
+def fresh_convolutions(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, Tensor]:
+    """Return learned tensors of these names and shapes, none of them a linear block's: the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return {name: _fresh(name, shape, "conv", generator) for name, shape in shapes.items()}
 
 
 def fresh_statistics(blocks: Iterable[BlockSpec]) -> dict[str, Tensor]:

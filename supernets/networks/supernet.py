@@ -1,4 +1,4 @@
-"""The supernet: the learned tensors of a space's largest network, from which every child is sliced.
+"""The supernet: the learned tensors that a space's networks share, from which every child is sliced.
 
 It keeps no norm statistics: a child's are calibrated on images, always (`networks.calibration`).
 """
@@ -9,17 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from supernets.networks.functional import Norm, batch_norm, forward
-from supernets.networks.initial import fresh_tensors
+from supernets.networks.initial import fresh_convolutions, fresh_tensors
 from supernets.networks.slicing import child_tensors, matrix_name
 from supernets.networks.tree import held, hold
+from supernets.places import shared_shapes
 from supernets.space import Architecture, SearchSpace
 
 
 class Supernet(nn.Module):
     """The shared weights of a space, or of a restricted one: then only what its own networks need.
 
-    `tensors` are the learned tensors of the space's largest network and, with `kernel_transform`, one matrix a step of
-    each elastic kernel, the identity at first (then a child's kernel is the plain centre of the largest one).
+    `tensors` are the learned tensors of the space's largest network, those that only others have and, with
+    `kernel_transform`, one matrix a step of each elastic kernel, the identity at first (then a child's kernel is the plain
+    centre of the largest one).
     """
 
     def __init__(self, space: SearchSpace, kernel_transform: bool = True, seed: int = 0) -> None:
@@ -45,6 +47,7 @@ class Supernet(nn.Module):
 def supernet_tensors(space: SearchSpace, kernel_transform: bool = True, seed: int = 0) -> dict[str, Tensor]:
     """Return fresh shared tensors of a space, kernel-transform matrices included."""
     tensors = fresh_tensors(space.blocks(space.largest()), seed)
+    tensors.update(fresh_convolutions({name: shape for name, shape in shared_shapes(space).items() if name not in tensors}, seed))
     if kernel_transform:
         for choice in space.choices:
             place = choice.name.removesuffix(".kernel_size")
