@@ -7,14 +7,19 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, BadOptionError, Cores, DeviceName, Resolutions, Runtime, Seed, Threads, parse_cores, typed
+from profiler.cli.options import AsJson, BadOptionError, Cores, DeviceName, Resolutions, Runtime, Seed, Threads, folder_to_write, parse_cores, typed
+
+OF_MEASURING = {  # parameters of `fit latency` that only measuring makes use of → options
+    "device": "--device", "runtime": "--runtime", "threads": "--threads", "cores": "--cores", "devices_file": "--devices", "seed": "--seed",
+}  # fmt: skip
 
 app = typer.Typer(help="Fit predictors of latency or of accuracy.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("latency")
 def latency(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the predictor.")],
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", callback=folder_to_write, help="Folder for the predictor.")],
     table: Annotated[str | None, typer.Option("--table", help="Latency table (.lut) with whole networks in it.")] = None,
     networks: Annotated[
         int | None, typer.Option("--networks", min=4, max=1000, help="Measure this many networks now, and do without a table.")
@@ -46,6 +51,7 @@ def latency(
     if (table is None) == (networks is None):
         raise BadOptionError("a latency predictor is fitted to a table (--table FILE) or to networks measured now (--networks 10), one of the two")
     if table is not None:
+        _refuse_measuring_options(context)
         fitted = fit_latency(space_of_table(table, space, resolutions), table, out)
     elif space is None:
         raise BadOptionError("--networks draws the networks from a search space; name one with --space")
@@ -67,10 +73,16 @@ def latency(
             say(sentence)
 
 
+def _refuse_measuring_options(context: typer.Context) -> None:
+    given = [option for name, option in OF_MEASURING.items() if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"]
+    if given:
+        raise BadOptionError(f"{', '.join(given)} is for measuring, and --table FILE measures nothing; leave it out, or give --networks instead")
+
+
 @app.command("accuracy")
 def accuracy(
     samples: Annotated[Path, typer.Option("--samples", help="File of sampled accuracies of `profiler sample`.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the predictors, one folder each.")],
+    out: Annotated[Path, typer.Option("--out", callback=folder_to_write, help="Folder for the predictors, one folder each.")],
     models: Annotated[str, typer.Option("--models", help="Which predictors to fit.")] = "ridge,mlp,xgboost",
     seed: Seed = 0,
     as_json: AsJson = False,
