@@ -20,6 +20,7 @@ from device_agents.android.benchmark_model import DELEGATES  # noqa: E402
 
 
 def main() -> int:
+    """Return the exit code."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     rng = random.Random(seed)

@@ -20,8 +20,16 @@ POLLED_AT_ONCE = 200  # visits
 GONE = 3  # exit code of a poll that finds no batch
 
 # Functions of the script. `say` lines are words that device_agents.android.state understands. $up: seconds since boot.
-FUNCTIONS = """
+UP = """
 up() { { read -r up rest <"$root/proc/uptime"; } 2>/dev/null || up=$(date +%s); }
+lives() {
+    kill -0 "$1" 2>/dev/null || return
+    entry=
+    { read -r entry <"/proc/$1/stat"; } 2>/dev/null
+    case $entry in *") Z "*) return 1 ;; esac
+}
+"""
+READINGS = """
 number() { value=; { read -r value <"$1"; } 2>/dev/null; [ -n "$value" ]; }
 quick() {
     up; echo "up $up"
@@ -44,7 +52,7 @@ slow() {
 
 WATCH = """
 watch() {
-    while kill -0 "$batch" 2>/dev/null; do
+    while lives "$batch"; do
         sleep "$watch_every" 2>/dev/null || sleep 1
         visit=
         { read -r visit runner began <now; } 2>/dev/null
@@ -134,7 +142,7 @@ def script(folder: str, tasks: Sequence[Task], reading: Reading, mask: str | Non
         "batch=$$",
         *(f"{name}={words([value])}" for name, value in values.items()),
         *([f"taskset -p {words([reading.aside_mask])} $$ >/dev/null 2>&1"] if reading.aside_mask else []),
-        FUNCTIONS + WATCH + VISIT,
+        UP + READINGS + WATCH + VISIT,
         ": >done; : >now",
         "watch & watcher=$!",
         *(f"visit {words([name_of(number), *pin, *task.command])}" for number, task in enumerate(tasks)),
@@ -163,11 +171,11 @@ def poll_script(folder: str, seen: int, boundary: str, reading: Reading, alive_f
     aside = f"taskset -p {words([reading.aside_mask])} $$ >/dev/null 2>&1\n" if reading.aside_mask else ""
     return f"""cd {words([folder])} || exit {GONE}
 {aside}root={words([reading.root])}
-{FUNCTIONS.split("number()")[0]}
+{UP}
 up; echo "$up" >{words([alive_file])}
 running=dead; pid=
 {{ read -r pid <pid; }} 2>/dev/null
-if [ -z "$pid" ]; then running=starting; elif kill -0 "$pid" 2>/dev/null; then running=alive; fi
+if [ -z "$pid" ]; then running=starting; elif lives "$pid"; then running=alive; fi
 [ -f boundary ] || printf '\\n%s\\n' {words([boundary])} >boundary
 set --; count=0; taken=0
 while read -r visit; do

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 BIG, MIDDLE, LITTLE = "big", "middle", "little"
 CLUSTERS = (BIG, MIDDLE, LITTLE)
+MOST_CORES = 1024
 
 
 def clusters(maxima_khz: Mapping[int, int | None]) -> list[tuple[int, ...]]:
@@ -42,10 +44,10 @@ def parse_list(text: str) -> tuple[int, ...] | None:
     """Return the cores of a list of the kernel's, such as "0-3,6"; None where it is none."""
     cores: set[int] = set()
     for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or not int(first) <= int(last or first) < 1024:
+        found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
+        if not found or not int(found[1]) <= int(found[2] or found[1]) < MOST_CORES:
             return None
-        cores.update(range(int(first), int(last or first) + 1))
+        cores.update(range(int(found[1]), int(found[2] or found[1]) + 1))
     return tuple(sorted(cores))
 
 

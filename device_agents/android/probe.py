@@ -85,7 +85,9 @@ class Phone:
 def probe_script(root: str) -> str:
     """Return the script that says it."""
     zones_and_cores = "zones=; cores=\n"
-    return PROBE.format(root=words([root]), functions=zones_and_cores + batch.FUNCTIONS, properties=" ".join(PROPERTIES), tools=" ".join(TOOLS))
+    return PROBE.format(
+        root=words([root]), functions=zones_and_cores + batch.UP + batch.READINGS, properties=" ".join(PROPERTIES), tools=" ".join(TOOLS)
+    )
 
 
 def phone(text: str) -> Phone:

@@ -54,13 +54,14 @@ while sleep {every}; do
 done
 exec sh {restore}
 """
-BEGIN = """mkdir -p {folder} || exit 1
+BEGIN = """{up}
+mkdir -p {folder} || exit 1
 if ! mkdir {session} 2>/dev/null; then
     [ -d {session} ] || exit 1
     owner=; keeper=
     {{ read -r owner <{session}/owner; read -r keeper <{session}/keeper; }} 2>/dev/null
     [ "$owner" = {owner} ] && exit 0
-    if [ -n "$keeper" ] && kill -0 "$keeper" 2>/dev/null; then echo "$owner"; exit {busy}; fi
+    if [ -n "$keeper" ] && lives "$keeper"; then echo "$owner"; exit {busy}; fi
     [ -f {restore} ] && sh {restore}
     rm -rf {session}; mkdir {session} || exit 1
 fi
@@ -122,7 +123,7 @@ class Session:
         Raises:
             DeviceError: somebody else measures on this phone, or the folder cannot be written to.
         """
-        values = {"folder": words([str(self.base)]), "session": words([str(self.folder)]), "owner": words([self.owner]), "busy": BUSY,
+        values = {"folder": words([str(self.base)]), "session": words([str(self.folder)]), "owner": words([self.owner]), "busy": BUSY, "up": batch.UP,
                   "restore": self._path("restore.sh")}  # fmt: skip
         ended = self.shell(BEGIN.format(**values))
         if ended.exit_code == BUSY and _is_gone(ended.text.strip()):
@@ -138,14 +139,13 @@ class Session:
         """Start the keeper, then set what the phone takes; called again after it restarted."""
         wanted = list(changes) or self.changes
         restore = RESTORE.format(session=words([str(self.folder)]), changes="\n".join(f"{c.restore} >/dev/null 2>&1" for c in wanted))
-        up = batch.FUNCTIONS.split("number()")[0]
-        keeper = KEEPER.format(session=words([str(self.folder)]), up=up, root=words([self._root]), every=KEEPER_LOOKS_EVERY_S,
+        keeper = KEEPER.format(session=words([str(self.folder)]), up=batch.UP, root=words([self._root]), every=KEEPER_LOOKS_EVERY_S,
                                lease=self._lease_s, restore=self._path("restore.sh"))  # fmt: skip
         self.push("restore.sh", restore.encode())
         self.push("keeper.sh", keeper.encode())
         started = self.shell(
             f"cd {words([str(self.folder)])} || exit 1\nkeeper=\n{{ read -r keeper <keeper; }} 2>/dev/null\n"
-            f'[ -n "$keeper" ] && kill -0 "$keeper" 2>/dev/null && exit 0\nroot={words([self._root])}\n{up}\nup; echo "$up" >alive\n'
+            f'{batch.UP}[ -n "$keeper" ] && lives "$keeper" && exit 0\nroot={words([self._root])}\nup; echo "$up" >alive\n'
             "apart=setsid\ncommand -v setsid >/dev/null 2>&1 || apart=nohup\n$apart sh keeper.sh </dev/null >/dev/null 2>&1 &\nexit 0\n"
         )
         if started.exit_code:
