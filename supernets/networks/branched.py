@@ -135,14 +135,15 @@ def branched_supernet_tensors(space: SearchSpace, own_weights: bool = False, ker
     A 1x1 convolution of its own before a K x K one begins as the identity where it can (as in DBB).
     """
     generator = torch.Generator().manual_seed(seed)
-    largest = space.largest()
-    plain, tensors = supernet_tensors(space, kernel_transform, seed), {}
+    tensors, largest = supernet_tensors(space, kernel_transform, seed), space.largest()
     blocks = space.blocks(largest)
     kept = kept_branches(blocks, largest)
+    for name in kept:
+        tensors.pop(f"{name}.bias", None)  # the shifts of the branches' norms stand in for it
     for block in blocks:
-        for name, shape in branched_block_tensors(block, kept, own_weights).items():
-            tensors[name] = plain[name] if name in plain else _fresh(name, shape, generator)
-    return {**tensors, **{name: tensor for name, tensor in plain.items() if name.endswith("_matrix")}}
+        shapes = branched_block_tensors(block, kept, own_weights)
+        tensors.update({name: _fresh(name, shape, generator) for name, shape in shapes.items() if name not in tensors})
+    return tensors
 
 
 def _fresh(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
