@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from device_agents.base import Check, DeviceError, Visit
 from device_agents.simulated import SimulatedAgent
-from profiler.checking import FEWEST_WORKERS, check_repeatability
+from profiler.checking import FEWEST_WORKERS, VISITS_OF_RUNNERS, check_repeatability, proved
 from profiler.cli.duration import parse_duration_s
 from profiler.cli.main import run
 
@@ -27,6 +28,35 @@ def test_a_steady_device_needs_few_visits_and_never_changes_its_speed():
     assert found.workers == FEWEST_WORKERS
     assert (found.slow_share, found.slow_dwell_s, found.fast_dwell_s) == (0.0, None, None)
     assert found.visits_for_1_percent == 3
+
+
+class SummaryAgent(SimulatedAgent):
+    """The simulated device as a program would time it that is started for each visit, and tells the total of its runs only."""
+
+    runs_chains = False
+
+    def measure(self, models, plans):
+        assert all(len(plan.models) == 1 for plan in plans)
+        for number, visit in enumerate(super().measure(models, plans)):
+            runs = visit.samples_ns.shape[1]
+            total_ns = visit.samples_ns.sum(axis=1, keepdims=True)
+            yield Visit(visit.plan_id, total_ns, visit.state_before, visit.state_after, f"{visit.worker}-{number}", runs * visit.repeats)
+
+
+def test_a_device_that_tells_totals_only_is_tested_with_fewer_visits():
+    found = check_repeatability(SummaryAgent(slow_factor=1.0, outlier_share=0.0), minutes=0.0)
+    assert (found.workers, found.visits) == (FEWEST_WORKERS, FEWEST_WORKERS * VISITS_OF_RUNNERS * 5)
+    assert (found.slow_share, found.visits_for_1_percent) == (0.0, 3)
+    assert found.apart_worst < 0.005
+
+
+def test_what_stops_the_steps_of_proving_is_a_step_that_failed():
+    class Unplugged(SimulatedAgent):
+        def checks(self):
+            yield Check("reachable", True, "yes")
+            raise DeviceError("the cable\nis out")
+
+    assert list(proved(Unplugged())) == [Check("reachable", True, "yes"), Check("device", False, "the cable is out")]
 
 
 def test_the_command_shows_what_the_device_is_and_how_it_repeats_itself(capsys):

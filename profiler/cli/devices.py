@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,7 +47,8 @@ def command(
     Example: profiler devices --check local
     """
     from device_agents.devices import find_device, list_devices, open_device
-    from profiler.cli.output import print_json, print_table
+    from device_agents.presence import presence
+    from profiler.cli.output import print_json, print_table, say
 
     common = {
         "runtime": runtime, "threads": threads, "cores": parse_cores(cores), "address": address, "runner": runner, "cluster": cluster,
@@ -71,22 +71,31 @@ def command(
     if meant_for_one:
         raise BadOptionError(f"{meant_for_one[0]} is about one device; name it with --check")
     devices = list_devices(devices_file)
-    found = _found(devices)
+    seen = presence(devices)
+    found = seen.found
     if as_json:
-        print_json([{"device": d.name, "transport": d.transport, "found": found[d.name], "file": str(d.file), **d.settings} for d in devices])
+        print_json(
+            [
+                {"device": d.name, "transport": d.transport, "attached": found[d.name].there, "found": found[d.name].text, **d.settings}
+                for d in devices
+            ]
+        )
         return
-    rows = [(d.name, d.transport, found[d.name], ", ".join(f"{key} {value}" for key, value in d.settings.items())) for d in devices]
+    rows = [(d.name, d.transport, found[d.name].text, ", ".join(f"{key} {value}" for key, value in d.settings.items())) for d in devices]
     print_table("Devices", ("device", "transport", "found", "settings"), rows)
-
-
-def _found(devices: Iterable[Device]) -> dict[str, str]:
-    from device_agents.presence import presence
-
-    return {name: found.text for name, found in presence(devices).items()}
+    for note in seen.notes:
+        say(note)
 
 
 def _bootstrap(agent: DeviceAgent, device: Device) -> None:
-    raise BadOptionError(f"device {device.name!r} is reached by {device.transport}; --bootstrap is for devices that SSH reaches")
+    from device_agents.bootstrap import bootstrap
+    from device_agents.ssh import SshAgent
+    from profiler.cli.output import put
+
+    if not isinstance(agent, SshAgent):
+        raise BadOptionError(f"device {device.name!r} is reached by transport {device.transport!r}; --bootstrap is for devices that SSH reaches")
+    for step in bootstrap(agent):
+        put(step)
 
 
 def _check(agent: DeviceAgent, name: str, minutes: float, as_json: bool) -> None:
