@@ -178,10 +178,11 @@ def real_adbd(disk_mb: int = 64) -> Iterator[RealAdbd]:
         furnish(folder)
         number = (os.getpid() * 16 + next(NUMBERS)) % 16384
         addresses = [f"10.78.{number // 64}.{number % 64 * 4 + end}" for end in (1, 2)]
-        process = subprocess.Popen(
-            ["bash", HERE / "run.sh", ADBD, folder, f"adbd{number}", *addresses, str(PORT), str(disk_mb)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(folder / "run.log").open("wb"),
-        )  # fmt: skip
+        with (folder / "run.log").open("wb") as log:
+            process = subprocess.Popen(
+                ["bash", HERE / "run.sh", ADBD, folder, f"adbd{number}", *addresses, str(PORT), str(disk_mb)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
         try:
             root = wait_until_ready(folder, process)
             with TcpRelay((addresses[1], PORT)) as relay:

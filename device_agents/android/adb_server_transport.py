@@ -15,7 +15,17 @@ from device_agents.android.verified_transport import VerifiedTransport
 from device_agents.base import DeviceError, DeviceUnreachable
 
 LONGEST_SCRIPT = 60_000  # bytes: a client tells the server the length of what it wants in four hexadecimal digits
-OFFLINE_S = 5.0  # a device on the network is offline for a moment after its connection broke
+PAUSE_S = 0.1
+# What adb says before it has done anything, at the begin of its output; whatever else a script wrote is not mistaken for it.
+STATE = re.compile(
+    r"\s*(?:adb: )?error: (?:failed to get feature set: )?"
+    r"(device offline|device unauthorized|device still \w+|device '[^\n]*' not found|more than one \S+|(?:insufficient|no) permissions[^\n]*)"
+)
+# States that a device on the network has for a moment after its connection broke, and how long they may last before they are believed.
+OFFLINE_S = 5.0
+PASSING_S = {"offline": OFFLINE_S, "still": OFFLINE_S, "unauthorized": 2.0}
+RECONNECT_S = 1.0
+NETWORK = re.compile(r".+:\d+")  # serials of devices on the network; ports of cables are usb:1-2
 # What a device itself has said of a file, in the words of its daemon or the C library; all else may be the connection.
 REFUSED = re.compile(r": remote (.+)", re.DOTALL)
 NOT_THERE = re.compile(r"(No such file or directory|Permission denied|Not a directory|File name too long|does not exist)\s*$")
@@ -43,7 +53,7 @@ class AdbServerTransport(VerifiedTransport):
         self._check_script(script)
         marked = shell_v2.marked(script)
         self._check_script(marked.script, LONGEST_SCRIPT)
-        result = self._adb(["shell", marked.script], timeout_s)
+        result = self._adb(["shell", marked.script], timeout_s, marked.marker)
         ended = marked.finished(result.stdout, result.stderr)
         if ended is None:
             raise self._failed(result)
@@ -81,20 +91,35 @@ class AdbServerTransport(VerifiedTransport):
             raise self.not_written(path, len(data), " ".join(refused[1].splitlines()[0].split()))
         raise self._failed(result)
 
-    def _adb(self, arguments: list[str], timeout_s: float) -> subprocess.CompletedProcess[bytes]:
-        """Return how adb ended; while the server says that the device is offline, which is before anything was done, it is asked again."""
-        deadline = self._clock() + timeout_s
-        give_up = self._clock() + min(timeout_s, OFFLINE_S)
+    def _adb(self, arguments: list[str], timeout_s: float, proof: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        """Return how adb ended; while the server says that the device is not there yet, which is before anything was done, it is asked again.
+
+        `proof` in its output means that something was done.
+        """
+        start = self._clock()
+        deadline = start + timeout_s
+        connected = start - RECONNECT_S
         while True:
             self._check_server()
-            # An address in figures keeps the program from starting a server of its own, should this one end now.
-            command = [self._program, "-H", self._server.host, "-P", str(self._server.port), "-s", self.serial, *arguments]
-            result = self._run(command, self._left(deadline, arguments[-1]), timeout_s)
-            if result.returncode == 0 or not is_offline(said(result)) or self._clock() > give_up:
+            result = self._run(["-s", self.serial, *arguments], self._left(deadline, arguments[-1]), timeout_s)
+            state = "" if proof and proof in result.stdout else state_told(result)
+            if self._clock() - start + PAUSE_S > min(timeout_s, self._passing_s(state)):
                 return result
-            time.sleep(0.2)
+            if NETWORK.fullmatch(self.serial) and "authoriz" not in state and self._clock() - connected >= RECONNECT_S:
+                connected = self._clock()
+                for command in ("disconnect", "connect"):  # a server forgets a device of the network that was away, or waits ten seconds
+                    self._run([command, self.serial], self._left(deadline, arguments[-1]), timeout_s)
+            time.sleep(PAUSE_S)
 
-    def _run(self, command: list[str], left_s: float, timeout_s: float) -> subprocess.CompletedProcess[bytes]:
+    def _passing_s(self, state: str) -> float:
+        """Return how long a state that adb told may yet pass."""
+        if "not found" in state and NETWORK.fullmatch(self.serial):
+            return OFFLINE_S
+        return max((seconds for word, seconds in PASSING_S.items() if word in state), default=0.0)
+
+    def _run(self, arguments: list[str], left_s: float, timeout_s: float) -> subprocess.CompletedProcess[bytes]:
+        # An address in figures keeps the program from starting a server of its own, should this one end now.
+        command = [self._program, "-H", self._server.host, "-P", str(self._server.port), *arguments]
         try:
             return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=left_s, check=False)
         except subprocess.TimeoutExpired:
@@ -112,7 +137,7 @@ class AdbServerTransport(VerifiedTransport):
         version = self._server.version()
         if self._version_checked:
             return
-        own = re.search(rb"version \d+\.\d+\.(\d+)", self._run([self._program, "version"], COMMAND_TIMEOUT_S, COMMAND_TIMEOUT_S).stdout)
+        own = re.search(rb"version \d+\.\d+\.(\d+)", self._run(["version"], COMMAND_TIMEOUT_S, COMMAND_TIMEOUT_S).stdout)
         if own and int(own[1]) != version:
             raise DeviceUnreachable(
                 f"{self._program!r} speaks version {int(own[1])} of adb and the server at {self._server.host}:{self._server.port} version {version}, "
@@ -122,24 +147,30 @@ class AdbServerTransport(VerifiedTransport):
 
     def _failed(self, result: subprocess.CompletedProcess[bytes]) -> DeviceUnreachable:
         """Return the error for an adb that did not do what it was asked, by what it says."""
-        text = said(result)
-        if "unauthorized" in text or "still authorizing" in text:
+        state = state_told(result)
+        if "authoriz" in state:
             return Unauthorised(
                 f"device {self.serial!r} does not accept the key of this computer's adb server; unlock it, accept 'Allow USB debugging' with "
                 "'Always allow' on its screen, and try again"
             )
-        if "more than one" in text:
+        if "more than one" in state:
             return DeviceUnreachable(f"several devices are called {self.serial!r}: {self._namesakes()}; name one by its port, as server:usb:1-2")
-        if "not found" in text:
+        if "not found" in state and NETWORK.fullmatch(self.serial):
+            return ConnectionLost(
+                f"the adb server does not reach device {self.serial!r}; check that it is on, that USB debugging is on, and its address"
+            )
+        if "not found" in state:
             attached = ", ".join(f"{found.serial} ({found.state})" for found in self._server.devices()) or "none"
             return DeviceUnreachable(
                 f"the adb server has no device {self.serial!r}; attached are: {attached}; plug it in, or run `adb connect HOST:PORT`"
             )
-        if "permissions" in text:
+        if "permissions" in state:
             return DeviceUnreachable(
-                f"the adb server may not open device {self.serial!r} ({text}); add a udev rule for it and start the server again"
+                f"the adb server may not open device {self.serial!r} ({state}); add a udev rule for it and start the server again"
             )
-        return ConnectionLost(f"the connection to device {self.serial!r} broke ({text or 'adb says nothing'}); check the cable or the network")
+        return ConnectionLost(
+            f"the connection to device {self.serial!r} broke ({state or said(result) or 'adb says nothing'}); check the cable or the network"
+        )
 
     def _namesakes(self) -> str:
         return " and ".join(adb_server.described(found) for found in self._server.devices() if adb_server.is_called(found, self.serial))
@@ -152,6 +183,7 @@ def said(result: subprocess.CompletedProcess[bytes]) -> str:
     return " ".join(found or [result.stderr.decode(errors="replace").strip()])[-400:].removeprefix("error: ")
 
 
-def is_offline(text: str) -> bool:
-    """Return whether adb says that the device is there and not reachable at this moment."""
-    return any(state in text for state in ("device offline", "still connecting"))
+def state_told(result: subprocess.CompletedProcess[bytes]) -> str:
+    """Return what adb says of the device's state where that kept it from doing anything, empty if it was kept by nothing."""
+    found = STATE.match((result.stderr or result.stdout).decode(errors="replace")) if result.returncode else None
+    return found[1] if found else ""
