@@ -170,7 +170,8 @@ class AdbAgent(DeviceAgent):
 
     def probe(self) -> Phone:
         """Return what the phone says of itself now."""
-        return phone(self.transport.shell(probe_script(self._root), PROBE_TIMEOUT_S).text)
+        shell = self.transport.shell if self._session is None else self._session.shell
+        return phone(shell(probe_script(self._root), PROBE_TIMEOUT_S).text)
 
     def wanted_cores(self, found: Phone) -> tuple[int, ...]:
         """Return the cores to pin to.

@@ -146,7 +146,7 @@ class Session:
         started = self.shell(
             f"cd {words([str(self.folder)])} || exit 1\nkeeper=\n{{ read -r keeper <keeper; }} 2>/dev/null\n"
             f'{batch.UP}[ -n "$keeper" ] && lives "$keeper" && exit 0\nroot={words([self._root])}\nup; echo "$up" >alive\n'
-            "apart=setsid\ncommand -v setsid >/dev/null 2>&1 || apart=nohup\n$apart sh keeper.sh </dev/null >/dev/null 2>&1 &\nexit 0\n"
+            "apart=setsid\ncommand -v setsid >/dev/null 2>&1 || apart=nohup\n$apart sh keeper.sh </dev/null >/dev/null 2>&1 &\necho $! >keeper\nexit 0\n"
         )
         if started.exit_code:
             raise DeviceError(f"device {self.device!r} lost its folder {str(self.folder)!r} meanwhile; measure again")
