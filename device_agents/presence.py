@@ -102,7 +102,7 @@ def _model_of(phone: Attached) -> str | None:
 
 def _is_of(phone: Attached, model: str) -> bool:
     told = _model_of(phone)
-    return told is not None and fnmatchcase(told, re.sub(r"[^A-Za-z0-9*?]", "_", model))
+    return told is not None and fnmatchcase(told.lower(), re.sub(r"[^a-z0-9*?]", "_", model.lower()))
 
 
 def _told(phone: Attached) -> str:

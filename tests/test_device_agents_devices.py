@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -58,6 +59,14 @@ def test_built_in_devices_have_only_settings_of_their_transports():
     for device in list_devices():
         assert set(device.settings) <= set(transport_class(device.transport).setting_names), device.name
         open_device(device).close()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_every_setting_is_explained_in_the_file(transport):
+    _, _, after = BUILT_IN_FILE.read_text().partition(f'# transport "{transport}"')
+    words = set(re.findall(r"[a-z][a-z0-9_]*", after.partition("\n#\n")[0].partition("\n\n")[0]))
+    inherited = {"cuda": {"threads", "cores", "batch", "precision", "python", "timeout_s"}}
+    assert set(transport_class(transport).setting_names) - words <= inherited.get(transport, set())
 
 
 def test_listing_imports_no_transport():
