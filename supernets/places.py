@@ -30,7 +30,7 @@ class Place:
     """A block's place: the columns of a population that decide it, and its block for each combination of their codes.
 
     `blocks` is in C order over the columns' *full* values (`shape`); combinations a restricted space does not allow are
-    None. A choice that can be off while the block is there (`off_counts`) has one value more, the last, for that; where any
+    None. A choice that another of the place switches (`off_counts`) has one value more, the last, for being off; where any
     other is off there is no block. `absent` holds the positions of combinations at which there is none (its stage is shallower).
     """
 
@@ -89,8 +89,8 @@ def _merged(order: dict[str, None], names: Iterable[str]) -> dict[str, None]:
 
 
 def _place(space: SearchSpace, name: str, columns: tuple[int, ...], found: dict[tuple[int, ...], BlockSpec | None]) -> Place:
-    present = [codes for codes, block in found.items() if block is not None]
-    off_counts = tuple(any(codes[i] == OFF for codes in present) for i in range(len(columns)))
+    own = {space.choices[column].name for column in columns}
+    off_counts = tuple(space.choices[column].depends_on in own for column in columns)
     shape = tuple(len(space.choices[column].values) + off for column, off in zip(columns, off_counts, strict=True))
     positions = {_position(codes, shape): block for codes, block in found.items() if _countable(codes, off_counts)}
     blocks = tuple(positions.get(position) for position in range(math.prod(shape)))

@@ -110,3 +110,60 @@ def test_block_without_a_figure_shows_as_not_a_number_exactly_where_it_is_used()
 def test_cost_of_no_architectures_is_empty() -> None:
     tiny = space("ofa-mobilenetv3-tiny")
     assert AdditiveCost(tiny, counts.block_macs)(tiny.encode([])).shape == (0,)
+
+
+# --- places that share choices -----------------------------------------------------------------------------------------
+
+
+def test_place_of_a_shared_choice_holds_what_its_own_combination_gives() -> None:
+    family = space("bignas-tiny:resolutions=28")
+    by_name = {place.name: place for place in places(family)}
+    place = by_name["stage3.block0"]
+    assert [family.choices[column].name for column in place.columns] == ["resolution", "stage2.width", "stage3.width", "stage3.kernel_size"]
+    assert (place.shape, place.absent, None in place.blocks) == ((1, 2, 3, 2), (), False)
+    block = place.blocks[np.ravel_multi_index((0, 1, 2, 0), place.shape)]
+    assert block is not None and (block.in_channels, block.out_channels, block.kernel_size) == (32, 64, 3)
+
+
+def test_place_that_a_depth_removes_is_absent_there_and_unknown_nowhere() -> None:
+    family = space("bignas-tiny:resolutions=28")
+    place = next(place for place in places(family) if place.name == "stage2.block2")
+    depth = [family.choices[column].name for column in place.columns].index("stage2.depth")
+    depths = np.array(np.unravel_index(np.arange(len(place.blocks)), place.shape))[depth]
+    assert [position for position, block in enumerate(place.blocks) if block is None] == sorted(place.absent) == np.flatnonzero(depths < 2).tolist()
+    population = family.sample_population(100, np.random.default_rng(1))
+    present = ["stage2.block2" in [block.name for block in family.blocks(architecture)] for architecture in family.decode(population)]
+    assert ((place.rows(population) < len(place.blocks)) == present).all() and 0 < sum(present) < 100
+
+
+def test_place_counts_a_choice_that_is_off_as_one_more_value_where_the_block_stays() -> None:
+    family = space("mnasnet-tiny")
+    place = next(place for place in places(family) if place.name == "stage2.block0")
+    off = {family.choices[column].name: counts_off for column, counts_off in zip(place.columns, place.off_counts, strict=True)}
+    assert {name for name, counts_off in off.items() if counts_off} == {"stage2.skip", "stage2.lone_skip"}
+    population = family.sample_population(200, np.random.default_rng(2))
+    rows = place.rows(population)
+    assert all(place.blocks[row] == family.blocks(a)[1 + a["stage1.depth"]] for row, a in zip(rows, family.decode(population), strict=True))
+
+
+@pytest.mark.parametrize(
+    "name", ["bignas-tiny:resolutions=28", "bignas:resolutions=192", "mnasnet-tiny", "ofa-resnet50:resolutions=128", "repvgg-tiny"]
+)
+def test_covering_architectures_are_about_as_few_as_the_place_with_the_most_combinations_needs(name: str) -> None:
+    family = space(name)
+    most = max(math.prod(place.shape) for place in places(family))
+    assert len(covering_architectures(family)) <= 1.5 * most
+    covered = {block for architecture in covering_architectures(family) for block in family.blocks(architecture)}
+    for architecture in family.decode(family.sample_population(200, np.random.default_rng(3))):
+        assert covered.issuperset(family.blocks(architecture))
+
+
+def test_cost_of_a_restricted_space_is_that_of_the_whole_one() -> None:
+    family = space("mnasnet-tiny")
+    narrowed = family.restrict({"stage2.depth": (1,), "stage3.depth": (2, 3), "convolution": ("sepconv", "conv")})
+    population = narrowed.sample_population(100, np.random.default_rng(4))
+    expected = AdditiveCost(family, counts.block_macs)(population)
+    assert AdditiveCost(narrowed, counts.block_macs)(population).tolist() == expected.tolist()
+    outside = family.encode([narrowed.largest()])
+    outside[:, [family.position["stage2.depth"], family.position["stage2.skip"], family.position["stage2.lone_skip"]]] = (1, 1, OFF)  # depth 2
+    assert np.isnan(AdditiveCost(narrowed, counts.block_macs)(outside)).all()
