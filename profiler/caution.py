@@ -59,7 +59,7 @@ class Caution(Enum):
         """The name under which it is stored."""
         return self.name.lower()
 
-    def text(self, numbers: Mapping[str, Any]) -> str:
-        """Return the warning with its numbers and what to do."""
-        sentence, remedy = self.value
-        return f"{sentence.format(**numbers)}; {remedy}"
+    def text(self, numbers: Mapping[str, Any], remedy: str | None = None) -> str:
+        """Return the warning with its numbers and what to do, which is its own remedy unless another is given."""
+        sentence, own = self.value
+        return f"{sentence.format(**numbers)}; {remedy or own}"

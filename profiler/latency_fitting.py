@@ -21,6 +21,7 @@ from profiler.collecting import narrowed
 from profiler.coverage import covered_space
 from profiler.measuring.informative import informative_networks
 from profiler.measuring.plan import CALIBRATION, NetworkItem
+from profiler.trust import TrustCheck
 from profiler.verifying import measure_items
 from supernets.space import SearchSpace
 from supernets.spaces import space as search_space
@@ -36,7 +37,7 @@ class Fitted:
     """The saved predictor's name, the quality of each, how well the saved one's mean error is known, and what would make it known better.
 
     `mape_half_width_percent` is of a 95 % interval by cross-validation, None with too few networks for one; `networks_to_add`
-    would bring it to half a point. `left_out` are predictors whose package is not installed.
+    would bring it to half a point. `left_out` are predictors whose package is not installed, `warnings` of what was measured for it.
     """
 
     saved: str
@@ -44,6 +45,7 @@ class Fitted:
     mape_half_width_percent: float | None
     networks_to_add: int
     left_out: tuple[str, ...]
+    warnings: tuple[TrustCheck, ...] = ()
 
     def sentences(self) -> list[str]:
         """Return what to tell beside the qualities."""
@@ -95,18 +97,20 @@ def fit_latency_without_table(space: SearchSpace, agent: DeviceAgent, count: int
     """
     architectures = informative_networks(space, count, np.random.default_rng([seed, count]))
     items = [NetworkItem(f"{CALIBRATION}-{i:02d}", tuple(space.blocks(a)), a, CALIBRATION) for i, a in enumerate(architectures)]
-    measured, condition = measure_items(agent, out / NETWORKS_FILE, items, "fit", report)
+    made = measure_items(agent, out / NETWORKS_FILE, items, "fit", report)
+    measured = made.measurements
     networks = MeasuredNetworks(space.encode(architectures), np.array([m.latency_ms for m in measured]), np.array([m.halves_ms for m in measured]))
     fitted = {name: latency_predictors.create(name, space).fit(networks.population, networks.latencies_ms) for name in WITHOUT_TABLE}
     judged = {name: judge_left_out(predictor, networks) for name, predictor in fitted.items()}
     saved = fitted["physical"]
-    saved.condition = Condition.from_dict(condition)
+    saved.condition = Condition.from_dict(made.condition)
     saved.save(out)
-    return _fitted(saved, judged, ())
+    return _fitted(saved, judged, (), made.warnings)
 
 
-def _fitted(saved: LatencyPredictor, judged: Mapping[str, LatencyQuality | None], left_out: tuple[str, ...]) -> Fitted:
+def _fitted(saved: LatencyPredictor, judged: Mapping[str, LatencyQuality | None], left_out: tuple[str, ...],
+            warnings: tuple[TrustCheck, ...] = ()) -> Fitted:  # fmt: skip
     validation = saved.cross_validation
     known = None if validation is None or validation.networks < FEWEST_NETWORKS else validation.mape_half_width_percent()
     qualities = {name: quality for name, quality in judged.items() if quality is not None}
-    return Fitted(saved.name, qualities, known, networks_to_add(saved), left_out)
+    return Fitted(saved.name, qualities, known, networks_to_add(saved), left_out, warnings)

@@ -133,7 +133,7 @@ def with_measured_latencies(
     refuse_other_condition(agent, record.condition)
     architectures = [Architecture.from_dict(finalist["architecture"]) for finalist in record.finalists]
     items = [NetworkItem(f"finalist-{i:02d}", tuple(record.space.blocks(a)), a, "finalist") for i, a in enumerate(architectures)]
-    measured, _ = measure_items(agent, store, items, session, report)
+    measured = measure_items(agent, store, items, session, report).measurements
     finalists = tuple({**f, "measured_latency_ms": m.latency_ms} for f, m in zip(record.finalists, measured, strict=True))
     return record.changed(finalists=finalists)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,10 @@ BUSY_LOAD = 0.5  # a processor, besides the measuring itself
 LEAST_MEMORY_KB = 256 * 1024
 HOT_C = 80.0
 
+# Of networks that were measured for one purpose: nothing is collected there that could go on, or go into another file.
+MEASURE_ANEW = "let the device rest, stop other work on it, and measure anew"
+OF_COLLECTIONS = {Caution.DRIFT, Caution.UNCONVERGED, Caution.FEW_VISITS, Caution.POOR_REPEATABILITY, Caution.SLOW_STATE, Caution.BIMODAL}
+
 Numbers = Mapping[str, Any]
 
 
@@ -46,6 +50,11 @@ class TrustCheck:
     text: str
     caution: Caution | None = None
     numbers: Numbers = field(default_factory=dict)
+
+    @property
+    def told(self) -> str:
+        """The sentence, and for a warning its code."""
+        return self.text if self.caution is None else f"warning ({self.caution.code}): {self.text}"
 
     def stored(self, unix_time_s: float) -> StoredWarning:
         """Return the warning as a store keeps it."""
@@ -77,14 +86,31 @@ class Facts:
         return [value for value in found if value is not None]
 
 
-def trust_checks(store: MeasurementStore, evidence: Evidence | None = None) -> list[TrustCheck]:
-    """Return the checks of everything measured into a store; `evidence` of it spares reading it once more."""
+def trust_checks(store: MeasurementStore, evidence: Evidence | None = None, keys: Set[str] | None = None) -> list[TrustCheck]:
+    """Return the checks of everything measured into a store, or of what was measured of the networks of these keys alone.
+
+    `evidence` of the store spares reading it once more.
+    """
+    remedies = {} if keys is None else dict.fromkeys(OF_COLLECTIONS, MEASURE_ANEW)
+    seen, outcomes = evidence or Evidence.of_store(store), store.outcomes()
+    if keys is not None:
+        seen = _of_subjects(seen, keys)
+        outcomes = [outcome for outcome in outcomes if outcome.key in keys]
     condition = store.condition()
     sessions = store.provenance().get("sessions", [])
-    facts = Facts(evidence or Evidence.of_store(store), tuple(store.outcomes()), tuple(session["device"] for session in sessions),
+    facts = Facts(seen, tuple(outcomes), tuple(session["device"] for session in sessions),
                   condition is not None and condition.simulated)  # fmt: skip
-    warnings = [TrustCheck(False, caution.text(numbers), caution, numbers) for caution, find in CHECKS.items() for numbers in find(facts)]
+    found = [(caution, numbers) for caution, find in CHECKS.items() for numbers in find(facts)]
+    warnings = [TrustCheck(False, caution.text(numbers, remedies.get(caution)), caution, numbers) for caution, numbers in found]
     return [*_passed(facts, {(check.caution, check.numbers.get("what")) for check in warnings}), *warnings]
+
+
+def _of_subjects(evidence: Evidence, keys: Set[str]) -> Evidence:
+    found = Evidence()
+    for visit in evidence.visits:
+        if keys & set(visit.subjects):
+            found.add(visit)
+    return found
 
 
 def _passed(facts: Facts, warned: set[tuple[Caution | None, Any]]) -> Iterator[TrustCheck]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from profiler.measuring.networks import measure_networks
 from profiler.measuring.plan import NetworkItem
 from profiler.measuring.settings import ProtocolSettings
 from profiler.subnet import ExportedModel, SubnetRecord, Verification, write_subnet
+from profiler.trust import TrustCheck, trust_checks
 from supernets.counts import macs
 
 # Whole networks only, in six fresh processes of some seconds each: a shared machine stays slow for up to seconds, so visits
@@ -32,6 +34,23 @@ class ManyImagesError(ValueError):
     """The device measures several images at a time, and exported models take one."""
 
 
+@dataclass(frozen=True)
+class Verified:
+    """The subnet with its verification in it, and what to be wary of in that."""
+
+    record: SubnetRecord
+    warnings: tuple[TrustCheck, ...]
+
+
+@dataclass(frozen=True)
+class MeasuredItems:
+    """The measurements of whole networks, in order, the condition they were made under, and what to be wary of in them."""
+
+    measurements: tuple[NetworkMeasurement, ...]
+    condition: Mapping[str, Any]
+    warnings: tuple[TrustCheck, ...]
+
+
 def verify_subnet(
     record: SubnetRecord,
     folder: Path,
@@ -41,7 +60,7 @@ def verify_subnet(
     max_latency_ms: float | None,
     report: Report,
     session: str = "verification",
-) -> SubnetRecord:
+) -> Verified:
     """Measure the subnet's model of the agent's format, write the subnet file anew and return it with the verification in it.
 
     A verification under the same condition takes the place of an earlier one.
@@ -62,7 +81,8 @@ def verify_subnet(
     if sha256_of(path) != model.sha256:
         raise FileKindError(f"{path} is not the model that was exported (its SHA-256 differs from the subnet file's); export the subnet again")
     item = NetworkItem(model.file, tuple(record.space.blocks(record.architecture)), record.architecture, "verification", path.read_bytes())
-    measured, condition = measure_items(agent, store_path, [item], session, report)
+    made = measure_items(agent, store_path, [item], session, report)
+    measured, condition = made.measurements, made.condition
     found = Verification(
         format=model.format, condition=condition, predicted_latency_ms=predicted_latency_ms, measured_latency_ms=measured[0].latency_ms,
         relative_spread=measured[0].relative_spread, max_latency_ms=max_latency_ms, visits=measured[0].visits, samples=measured[0].samples,
@@ -70,7 +90,7 @@ def verify_subnet(
     others = [earlier for earlier in record.verifications if dict(earlier.condition) != dict(condition)]
     record = record.changed(verifications=(*others, found))
     write_subnet(folder / "subnet.json", record)
-    return record
+    return Verified(record, made.warnings)
 
 
 def _model_of(record: SubnetRecord, model_format: str) -> ExportedModel:
@@ -88,12 +108,12 @@ def settings_for(items: Sequence[NetworkItem]) -> ProtocolSettings:
     return ProtocolSettings(rounds=ROUNDS, most_rounds=ROUNDS, network_visits=visits, network_runs=RUNS, network_warmup=WARMUP_RUNS)
 
 
-def measure_items(
-    agent: DeviceAgent, store_path: Path, items: Sequence[NetworkItem], session: str, report: Report
-) -> tuple[tuple[NetworkMeasurement, ...], Mapping[str, Any]]:
-    """Return the measurements of whole networks, in order, and the condition they were made under."""
+def measure_items(agent: DeviceAgent, store_path: Path, items: Sequence[NetworkItem], session: str, report: Report) -> MeasuredItems:
+    """Return the measurements of whole networks by a session of this name, which goes on where a killed one was."""
     store_path.parent.mkdir(parents=True, exist_ok=True)
     with MeasurementStore(store_path) as store:
         found = measure_networks(agent, store, items, settings_for(items), session=session, progress=lambda done, total: report(done, total, ""))
         condition = store.condition()
-    return found.measurements, {} if condition is None else condition.to_dict()
+        checks = trust_checks(store, keys={item.key(session) for item in items})
+    warnings = tuple(check for check in checks if not check.passed)
+    return MeasuredItems(found.measurements, {} if condition is None else condition.to_dict(), warnings)

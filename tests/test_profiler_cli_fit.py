@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,11 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(command: lis
         assert run([*command, "--out", str(out)]) == 2
         assert f"{taken} is a file, not a folder" in said(capsys)
     assert list(tmp_path.iterdir()) == [taken] and taken.read_text() == "a file"
+
+
+def test_networks_measured_for_a_predictor_are_checked_as_a_collection_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit = ["fit", "latency", "--networks", "4", "--space", TINY, "--device", "simulated", "--out", str(tmp_path / "latency"), "--json"]
+    assert run(fit) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out).keys() == {"flops_line", "physical"}
+    assert "warning (simulated): the device is simulated: its figures come from a formula" in " ".join(captured.err.split())

@@ -157,3 +157,19 @@ def test_numbers_of_all_warnings_are_json(session):
 
 def test_an_interrupted_collection_is_not_complete():
     assert not CollectSummary(1, 0, 0, 3, 0.0, "").complete
+
+
+def test_some_subjects_are_judged_by_their_own_visits_and_told_what_can_be_done_for_them(session):
+    session.visits = 4
+    session.outcomes = [Outcome("a", "alone", "rounds", 0.043, 4), Outcome("b", "alone", "rounds", 0.05, 4)]
+    session.discarded = "too hot"
+    session.write()
+    found = {check.caution: check for check in trust_checks(session.store, keys={"a"}) if not check.passed}
+    assert found[Caution.UNCONVERGED].text == (
+        "1 of 1 blocks measured alone are not known to 2%, the worst to 4.3% (rounds ended them); "
+        "let the device rest, stop other work on it, and measure anew"
+    )
+    assert found[Caution.DISCARDED].told == (
+        "warning (discarded): 1 visits were made again because the device was too hot (1); cool it, power it well, and leave its clock alone"
+    )
+    assert [check for check in trust_checks(session.store, keys=set()) if not check.passed] == []

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from scripted_agent import ScriptedAgent
+from scripted_agent import ScriptedAgent, keys_of_blocks
 
+from profiler.caution import Caution
+from profiler.files import sha256_of
 from profiler.subnet import ExportedModel, SubnetRecord
 from profiler.verifying import ManyImagesError, verify_subnet
 from supernets.spaces import space
@@ -15,3 +17,21 @@ def test_a_device_that_measures_several_images_at_a_time_is_refused_before_anyth
     with pytest.raises(ManyImagesError, match="declared with batch 4; verify with batch = 1"):
         verify_subnet(record, tmp_path, agent, tmp_path / "v.lut", None, None, lambda done, total, note: None)
     assert agent.workers == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_verification_tells_what_to_be_wary_of_in_its_own_session_alone(tmp_path):
+    tiny = space("ofa-mobilenetv3-tiny")
+    (tmp_path / "subnet.onnx").write_bytes(keys_of_blocks(tiny.blocks(tiny.smallest())))
+    model = ExportedModel("onnx", "subnet.onnx", sha256_of(tmp_path / "subnet.onnx"), 5, 8, 1e-7, 1.0)
+    record = SubnetRecord(tiny.smallest(), 1, 1, models=(model,))
+
+    def verified(agent, session):
+        return verify_subnet(record, tmp_path, agent, tmp_path / "v.lut", None, None, lambda done, total, note: None, session)
+
+    troubled = verified(ScriptedAgent(slow_share=0.9), "s")
+    found = {check.caution: check.text for check in troubled.warnings}
+    assert found[Caution.UNCONVERGED].startswith("1 of 1 whole networks are not known to 2%")
+    assert found[Caution.UNCONVERGED].endswith("; let the device rest, stop other work on it, and measure anew")
+    assert troubled.record.verifications[-1].measured_latency_ms > 0
+    calm = verified(ScriptedAgent(), "second")
+    assert Caution.UNCONVERGED not in {check.caution for check in calm.warnings}

@@ -64,6 +64,8 @@ def latency(
             agent = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
         with agent, progress_bar("measuring") as report:
             fitted = fit_latency_without_table(drawn_from, agent, networks or 0, out, seed, report)
+    for warning in fitted.warnings:
+        say(warning.told)
     if as_json:
         print_json({name: quality.to_dict() for name, quality in fitted.qualities.items()})
     else:

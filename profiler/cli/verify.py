@@ -38,7 +38,7 @@ def command(
     Example: profiler verify --subnet exported/subnet.json --device local --runtime onnxruntime
     """
     from device_agents.devices import connect
-    from profiler.cli.output import print_json, progress_bar
+    from profiler.cli.output import print_json, progress_bar, say
     from profiler.cli.tables import print_verifications
     from profiler.measuring.session import condition_of
     from profiler.predicting import predicted_latency_ms
@@ -55,7 +55,10 @@ def command(
         budget = own_budget if max_latency_ms is None else max_latency_ms
         with progress_bar("verifying") as report:
             store = subnet.parent / f"verification-{info.runtime}.lut"
-            record = verify_subnet(record, subnet.parent, agent, store, predicted, budget, report, session=str(time.time_ns()))
+            verified = verify_subnet(record, subnet.parent, agent, store, predicted, budget, report, session=str(time.time_ns()))
+    record = verified.record
+    for warning in verified.warnings:
+        say(warning.told)
     if as_json:
         verdicts = [verification.kept for verification in record.verifications]
         print_json([{**v, "kept": kept} for v, kept in zip(record.to_dict()["verifications"], verdicts, strict=True)])
