@@ -18,7 +18,18 @@ def w1_0() -> SearchSpace:
 
 
 @pytest.mark.parametrize("dialect", ["tutorial", "package"])
-@pytest.mark.parametrize("name", ["ofa-mobilenetv3-w1.0", "ofa-mobilenetv3-w1.2", "ofa-mobilenetv3-tiny"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ofa-mobilenetv3-w1.0",
+        "ofa-mobilenetv3-w1.2",
+        "ofa-mobilenetv3-tiny",
+        "ofa-proxyless-w1.3",
+        "ofa-proxyless-tiny",
+        "ofa-resnet50",
+        "ofa-resnet50-tiny",
+    ],
+)
 def test_both_dialects_round_trip(name: str, dialect: str) -> None:
     family = space(name)
     for architecture in [*family.decode(family.sample_population(50, np.random.default_rng(11))), family.smallest(), family.largest()]:
@@ -75,3 +86,53 @@ def test_configuration_outside_the_space_is_refused_naming_the_slot(w1_0: Search
 def test_configuration_without_a_key_is_refused_naming_the_key(w1_0: SearchSpace, key: str) -> None:
     with pytest.raises(ArchitectureError, match=f"'{key}'"):
         from_ofa_config(w1_0, {name: value for name, value in FULL.items() if name != key})
+
+
+# --- ProxylessNAS ------------------------------------------------------------------------------------------------------
+
+
+def test_proxyless_has_twenty_one_blocks_and_a_last_depth_of_one() -> None:
+    family = space("ofa-proxyless-w1.3")
+    package = to_ofa_config(family, family.largest(), "package")
+    assert package == {"ks": [7] * 21, "e": [6] * 21, "d": [4, 4, 4, 4, 4, 1], "image_size": 224}
+    assert from_ofa_config(family, {**package, "d": 4}) == family.largest()
+
+
+# --- ResNet50 ----------------------------------------------------------------------------------------------------------
+
+RESNET = {"d": [2, 0, 1, 2, 0], "e": [0.2] * 9 + [0.35] * 9, "w": [2, 0, 1, 2, 0, 1], "image_size": 192}
+
+
+def test_resnet_configuration_gives_widths_by_index_and_depths_beyond_the_base() -> None:
+    family = space("ofa-resnet50")
+    architecture = from_ofa_config(family, RESNET)
+    assert [architecture[f"stage{s}.width"] for s in range(1, 5)] == [208, 512, 664, 1640]
+    assert (architecture["stem.inner_width"], architecture["stem.width"], architecture["stem.middle"]) == (32, 40, 1)
+    blocks = [block.name for block in family.blocks(architecture) if block.name.startswith("stage")]
+    assert [sum(name.startswith(f"stage{s}.") for name in blocks) for s in range(1, 5)] == [2, 3, 6, 2]
+    written = to_ofa_config(family, architecture, "package")
+    assert {key: written[key] for key in ("d", "w", "image_size")} == {key: RESNET[key] for key in ("d", "w", "image_size")}
+    assert written["e"][:2] == [0.2] * 2 and len(written["e"]) == 18
+
+
+def test_two_indices_of_the_stem_s_inner_width_are_one_network() -> None:
+    family = space("ofa-resnet50")
+    first, second = (from_ofa_config(family, {**RESNET, "w": [index, 0, 0, 0, 0, 0]}) for index in (0, 1))
+    assert first == second
+    assert to_ofa_config(family, first)["w"][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"ks": 3}, "an OFA configuration has no key 'ks'; expected w, e, d and r"),
+     ({"w": [3, 0, 0, 0, 0, 0]}, "key 'w' gives slot 'stem.inner_width' the index 3; expected 0 to 2"),
+     ({"w": [0, 0, 0, 0, 0, -1]}, "key 'w' gives slot 'stage4.width' the index -1; expected 0 to 2, of .1328, 1640, 2048. channels"),
+     ({"w": [0, 0, True, 0, 0, 0]}, "key 'w' gives slot 'stage1.width' the index True"),
+     ({"d": [1, 0, 0, 0, 0]}, "the first value of key 'd' is 1; expected 0 .no middle convolution in the stem. or 2"),
+     ({"d": [2, 0, 0, 3, 0]}, "slot 'stage3.extra_depth' has the value 3; expected one of .0, 1, 2."),
+     ({"d": [2, 0, 0, 0]}, "key 'd' has 4 values; expected 5"),
+     ({"e": 0.3}, "slot 'stage1.block0.expand_ratio' has the value 0.3")],
+)  # fmt: skip
+def test_resnet_configuration_outside_the_space_is_refused_naming_the_slot(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ArchitectureError, match=said):
+        from_ofa_config(space("ofa-resnet50"), {**RESNET, **changed})

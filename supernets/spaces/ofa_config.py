@@ -91,10 +91,8 @@ def _resnet_values(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, A
     indices = _width_indices(space)
     widths = {}
     for (name, known), index in zip(indices.items(), _as_list(config, "w", len(indices)), strict=True):
-        if index not in range(len(known)):
-            raise ArchitectureError(
-                f"key 'w' gives slot {name!r} the index {index!r}; expected 0 to {len(known) - 1}, which are {list(known)} channels"
-            )
+        if type(index) is not int or index not in range(len(known)):
+            raise ArchitectureError(f"key 'w' gives slot {name!r} the index {index!r}; expected 0 to {len(known) - 1}, of {list(known)} channels")
         widths[name] = known[index]
     return {"stem.middle": int(middle == MIDDLE_DEPTH), **dict(zip(extra, depths, strict=True)), **widths}
 
