@@ -2,7 +2,8 @@
 # Makes an arm64 Debian root with its own sshd, Python, numpy and LiteRT, which qemu runs on this machine: a board's software without a board.
 #   arm64_userland.sh [FOLDER]     FOLDER (default: .cache/arm64 of the project) then holds `root`, about 400 MB
 # Nothing is done where FOLDER has the root that this script makes. Needs root; what is missing is installed.
-# /sys is not mounted in it, on purpose: libraries that look at the processor there would find this machine's and crash.
+# /sys and /proc are not mounted in it, on purpose: libraries that look at the processor there would find this machine's and crash.
+# What they need to know is in plain files instead, as a Raspberry Pi 4's kernel says it: without them XNNPACK does not start.
 set -euo pipefail
 
 readonly suite=bookworm python=3.11
@@ -42,6 +43,17 @@ register_arm64() {
     echo ":qemu-aarch64:M::$magic:$mask:/usr/bin/qemu-aarch64-static:F" >$binfmt/register
 }
 
+describe_processor() {
+    local root=$1 core
+    mkdir -p "$root/sys/devices/system/cpu"
+    for list in possible present; do echo 0-1 >"$root/sys/devices/system/cpu/$list"; done
+    for core in 0 1; do
+        printf '%s\n' "processor : $core" 'BogoMIPS : 108.00' 'Features : fp asimd evtstrm crc32 cpuid' 'CPU implementer : 0x41' \
+            'CPU architecture: 8' 'CPU variant : 0x0' 'CPU part : 0xd08' 'CPU revision : 3' ''
+    done >"$root/proc/cpuinfo"
+    echo 'Model : Raspberry Pi 4 Model B Rev 1.4' >>"$root/proc/cpuinfo"
+}
+
 make_root() {
     local root=$1
     # extracted, not installed: maintainer scripts would run under qemu for minutes, and what they do for these packages is below
@@ -57,6 +69,7 @@ make_root() {
         read -r name major minor <<<"$node"
         [ -e "$root/dev/$name" ] || mknod -m 666 "$root/dev/$name" c "$major" "$minor"
     done
+    describe_processor "$root"
     local platforms=()
     for glibc in 36 35 34 31 28 27 26 17; do platforms+=(--platform "manylinux_2_${glibc}_aarch64"); done
     "$pip" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary=:all: --python-version "$python" --implementation cp \

@@ -29,6 +29,7 @@ class Server:
     environment: dict[str, str]
     commands: list[str] = field(default_factory=list)
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+    children: list[asyncio.subprocess.Process] = field(default_factory=list)
     loop: asyncio.AbstractEventLoop | None = None
 
     def settings(self, **more) -> dict:
@@ -65,30 +66,38 @@ def ssh_server(
 
     async def handle(process: asyncssh.SSHServerProcess) -> None:
         server.commands.append(process.command)
-        child = subprocess.Popen(
-            ["/bin/sh", "-c", before + process.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        child = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", before + process.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=server.environment, cwd=home, start_new_session=True,
         )  # fmt: skip
-        try:
-            await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-            while child.poll() is None and not process.channel.is_closing():
-                await asyncio.sleep(0.01)
-        except BaseException:
-            pass
-        finally:
-            for _ in range(500):  # ends at the end of its stdin
-                if child.poll() is not None:
+
+        server.children.append(child)
+
+        async def pass_on_input() -> None:
+            while True:
+                try:
+                    data = await process.stdin.read(1 << 16)
+                except asyncssh.SignalReceived as received:
+                    os.killpg(child.pid, signal.Signals[f"SIG{received.signal}"])
+                    continue
+                except (asyncssh.Error, OSError):
                     break
-                await asyncio.sleep(0.01)
-            else:
-                child.kill()
-            code = child.wait()
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(asyncio.gather(process.stdout.drain(), process.stderr.drain()), 5)
-            with contextlib.suppress(Exception):
-                process.exit(code) if code >= 0 else process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(process.wait_closed(), 5)
+                if not data:
+                    break
+                child.stdin.write(data)
+            child.stdin.close()
+
+        async def pass_on(source: asyncio.StreamReader, target: asyncssh.SSHWriter) -> None:
+            while data := await source.read(1 << 16):
+                with contextlib.suppress(OSError):  # the client is gone
+                    target.write(data)
+
+        giving = asyncio.ensure_future(pass_on_input())
+        await asyncio.gather(pass_on(child.stdout, process.stdout), pass_on(child.stderr, process.stderr))
+        code = await child.wait()
+        giving.cancel()
+        with contextlib.suppress(OSError, asyncssh.Error):
+            process.exit(code) if code >= 0 else process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
 
     class Files(asyncssh.SFTPServer):
         def realpath(self, path: bytes) -> bytes:
@@ -118,8 +127,13 @@ def ssh_server(
             for connection in server.connections:
                 connection.abort()
             await listener.wait_closed()
-            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            await asyncio.wait(others, timeout=6) if others else None
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for seconds in (3, 30):  # for what ends by itself, and then for the rest
+                if others:
+                    await asyncio.wait(others, timeout=seconds)
+                for child in server.children:
+                    if child.returncode is None:
+                        os.killpg(child.pid, signal.SIGKILL)
 
         asyncio.run_coroutine_threadsafe(end(), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)

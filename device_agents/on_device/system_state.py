@@ -111,9 +111,12 @@ def memory_kb(root: Path, field: str) -> int | None:
 
 
 def _cpu_model(root: Path) -> str | None:
-    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text_of(root / "proc/cpuinfo") or "", re.MULTILINE)
-    board = text_of(root / "proc/device-tree/model")
-    return found.group(1).strip() if found else board.strip("\0 ") if board else None
+    """Return the board's name where it has one: what boards say of their processor (BCM2835, ARMv7) is the same for several of them."""
+    cpuinfo = text_of(root / "proc/cpuinfo") or ""
+    said = {field: re.search(rf"^{field}\s*:\s*(.+)$", cpuinfo, re.MULTILINE) for field in ("Model", "model name", "Hardware")}
+    board = (text_of(root / "proc/device-tree/model") or "").strip("\0 ")
+    names = [said["Model"] and said["Model"].group(1), board, *(found and found.group(1) for found in (said["model name"], said["Hardware"]))]
+    return next((name.strip() for name in names if name), None)
 
 
 def _temperature_files(root: Path) -> list[Path]:
