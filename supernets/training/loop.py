@@ -1,8 +1,9 @@
 """The one training loop: it runs a recipe's phases on a supernet, and goes on where it was stopped.
 
 A step: augment a batch; for each of the phase's children forward, loss, backward; then one optimiser step on the summed
-gradients. Everything random is derived from (seed, step), so a run stopped at any moment and started again ends with
-the same bits as an undisturbed one (same machine, versions and number of threads).
+gradients, and one of the gates that drew its branches, if they learn. Everything random is derived from (seed, step), so a
+run stopped at any moment and started again ends with the same bits as an undisturbed one (same machine, versions and
+number of threads).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supernets.counts import macs
+from supernets.networks.branched import BranchedSupernet, branched_forward
+from supernets.networks.branches import branched_slices, kept_branches
 from supernets.networks.checkpoint import CheckpointError, check_tensors, save_supernet, supernet_metadata
 from supernets.networks.functional import batch_norm, forward
 from supernets.networks.slicing import child_tensors
@@ -30,6 +33,7 @@ from supernets.space import Architecture, SearchSpace
 from supernets.training.data import ImageData
 from supernets.training.images import augmented, network_input
 from supernets.training.phases import Phase, Recipe
+from supernets.training.repnas_sampler import KINDS, BranchSampler, Drawn, has_branches, kinds_of
 from supernets.training.state import CHECKPOINT_FILE, TrainingError, TrainState, locked, read_state, refuse_others, write_state
 from supernets.training.validation import accuracy
 
@@ -105,7 +109,7 @@ def train(
                 write_state(folder, run.state(), settings)
                 last_saved = clock()
         origin = {"images": images.name, "threads": threads, "torch": torch.__version__, **(provenance or {})}
-        metadata = {"settings": settings, "steps": run.steps, "history": run.history, "provenance": origin}
+        metadata = {"settings": settings, "steps": run.steps, "history": run.history, "provenance": origin, **run.supernet_facts()}
         save_supernet(weights, run.supernet, metadata)
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         return TrainSummary(weights, run.steps, run.steps - first_step, False, clock() - started, tuple(run.history))
@@ -122,6 +126,9 @@ def _settings(space: SearchSpace, images: ImageData, recipe: Recipe, seed: int) 
     given = f"image_channels={images.channels},classes={images.classes}"
     if needed != given:
         raise TrainingError(f"images {images.name!r} have {given}, space {space.name!r} has {needed}; choose the space's options accordingly")
+    if has_branches(space) != (recipe.branches is not None):
+        has, trains = ("has", "trains none") if recipe.branches is None else ("has no", "trains some")
+        raise TrainingError(f"space {space.name!r} {has} branches to choose, recipe {recipe.name!r} {trains}; choose a recipe for this space")
     count = len(images.train_images)
     if count < recipe.batch_size:
         raise TrainingError(f"{count} training images are less than a batch of {recipe.batch_size}; use more images or a smaller batch")
@@ -143,7 +150,11 @@ class _Run:
 
     def __init__(self, space: SearchSpace, images: ImageData, recipe: Recipe, seed: int) -> None:
         self.space, self.images, self.recipe, self.seed = space, images, recipe, seed
-        self.supernet = Supernet(space, recipe.kernel_transform, seed)
+        self._sampler = None if recipe.branches is None else BranchSampler(space, recipe.branches, seed)
+        if recipe.branches is None:
+            self.supernet = Supernet(space, recipe.kernel_transform, seed)
+        else:
+            self.supernet = BranchedSupernet(space, recipe.branches.own_weights, recipe.kernel_transform, seed)
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self._tensors = self.supernet.tensors()
@@ -168,13 +179,18 @@ class _Run:
     def _phase_of(self, step: int) -> int:
         return next(number for number, end in enumerate(self._ends) if step < end)
 
+    def supernet_facts(self) -> dict[str, Any]:
+        """Return what the supernet's file must say to be read, beyond what every one does."""
+        return {} if self.recipe.branches is None else {"own_branch_weights": self.recipe.branches.own_weights}
+
     # --- keeping and restoring ----------------------------------------------------------------------------------------
 
     def state(self) -> TrainState:
         """Return what `restore` needs; the tensors are the live ones."""
         kept = self._optimiser.state
         momentum = {name: kept[tensor]["momentum_buffer"] for name, tensor in self._tensors.items() if tensor in kept}
-        return TrainState(self.step, self._tensors, momentum, self._teacher, [*self.history, {"loss_sum": self._loss_sum}])
+        gates = {} if self._sampler is None else self._sampler.state()
+        return TrainState(self.step, self._tensors, momentum, self._teacher, gates, [*self.history, {"loss_sum": self._loss_sum}])
 
     def restore(self, saved: TrainState, path: Path) -> None:
         """Go to a kept state.
@@ -189,6 +205,11 @@ class _Run:
         self._load(saved.weights)
         for name, tensor in saved.momentum.items():
             self._optimiser.state[self._tensors[name]]["momentum_buffer"] = tensor
+        if self._sampler is not None:
+            try:
+                self._sampler.restore(saved.gates)
+            except ValueError as error:
+                raise CheckpointError(f"file {str(path)!r} holds gates of another training ({error}); remove it to begin anew") from None
         self._teacher = saved.teacher
         self.step = saved.step
         self._loss_sum = saved.history[-1]["loss_sum"]
@@ -238,9 +259,14 @@ class _Run:
         space, data = self._spaces[number], self.images
         shown = (data.validation_images[:VALIDATION_IMAGES], data.validation_labels[:VALIDATION_IMAGES], data.calibration_images(CALIBRATION_IMAGES))
         corners = {"largest": space.largest(), "smallest": space.smallest()}
+        entry: dict[str, Any] = {}
+        if self._sampler is not None and {"gated", "chosen"} & set(self.recipe.phases[number].children):
+            corners = {"chosen": self._sampler.chosen()}
+            entry["architecture"] = dict(corners["chosen"].values)
         top1 = {name: accuracy(self.space, self._tensors, corner, *shown) for name, corner in corners.items()}
         loss = self._loss_sum / self._lengths[number]
-        self.history.append({"phase": self.recipe.phases[number].name, "steps": self._lengths[number], "mean_loss": loss, "validation_top1": top1})
+        name = self.recipe.phases[number].name
+        self.history.append({"phase": name, "steps": self._lengths[number], "mean_loss": loss, "validation_top1": top1, **entry})
 
     def _new_optimiser(self) -> torch.optim.SGD:
         decayed = [tensor for name, tensor in self._tensors.items() if tensor.ndim > 1]
@@ -264,13 +290,19 @@ class _Run:
             self._order_of, self._kept_order = (number, epoch), self._rng(ORDER, number, epoch).permutation(len(self.images.train_images))
         return self._kept_order
 
-    def _children(self, phase: Phase, space: SearchSpace) -> Iterator[Architecture]:
+    def _children(self, phase: Phase, space: SearchSpace) -> Iterator[Drawn]:
         """Yield the step's children, drawn from (seed, step, child)."""
         sides = next((choice.allowed for choice in space.choices if choice.name == "resolution"), ())
         shared = self._rng(RESOLUTION, self.step).choice(sides) if len(sides) and phase.resolution == "shared" else None
         for i, kind in enumerate(phase.children):
-            child = space.sample(self._rng(CHILD, self.step, i)) if kind == "random" else space.largest() if kind == "largest" else space.smallest()
-            yield child if shared is None else space.architecture({**child.values, "resolution": int(shared)})
+            rng = self._rng(CHILD, self.step, i)
+            if self._sampler is not None and kinds_of([kind]):
+                drawn = self._sampler.draw(kind, rng)
+            else:
+                drawn = Drawn(space.sample(rng) if kind == "random" else space.largest() if kind == "largest" else space.smallest())
+            if shared is not None:
+                drawn.architecture = space.architecture({**drawn.architecture.values, "resolution": int(shared)})
+            yield drawn
 
     def _learn(self, phase: Phase, space: SearchSpace, number: int, local: int) -> float:
         pixels, labels = self._batch(number, local)
@@ -278,12 +310,13 @@ class _Run:
         inputs: dict[int, Tensor] = {}
         targets: dict[int, Tensor] = {}
         total = 0.0
-        for i, child in enumerate(self._children(phase, space)):
+        for i, drawn in enumerate(self._children(phase, space)):
+            child = drawn.architecture
             blocks = self.space.blocks(child)
             side = blocks[0].input_side
             if side not in inputs:
                 inputs[side] = network_input(pixels, side)
-            logits = self._logits(blocks, inputs[side], phase.dropout, i)
+            logits = self._logits(drawn, blocks, inputs[side], phase.dropout, i)
             loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
             if phase.teacher != "none":
                 if side not in targets:
@@ -291,16 +324,25 @@ class _Run:
                 loss = loss + phase.distillation_ratio * F.cross_entropy(logits, targets[side])
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
+        if self.recipe.gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._tensors.values(), self.recipe.gradient_norm)
         self._optimiser.step()
+        if self._sampler is not None:
+            self._sampler.learn(local / self._lengths[number])
         return total / len(phase.children)
 
-    def _logits(self, blocks: list[Any], x_NCHW: Tensor, dropout: float, child: int) -> Tensor:
-        tensors = child_tensors(blocks, self._tensors)
+    def _logits(self, drawn: Drawn, blocks: list[Any], x_NCHW: Tensor, dropout: float, child: int) -> Tensor:
         if not dropout:
-            return forward(blocks, x_NCHW, tensors, batch_norm)
+            return self._forward(drawn, blocks, x_NCHW, dropout)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(self._rng(DROPOUT, self.step, child).integers(2**63)))
-            return forward(blocks, x_NCHW, tensors, batch_norm, dropout)
+            return self._forward(drawn, blocks, x_NCHW, dropout)
+
+    def _forward(self, drawn: Drawn, blocks: list[Any], x_NCHW: Tensor, dropout: float) -> Tensor:
+        if self._sampler is None:
+            return forward(blocks, x_NCHW, child_tensors(blocks, self._tensors), batch_norm, dropout)
+        kept = kept_branches(blocks, drawn.architecture)
+        return branched_forward(blocks, x_NCHW, branched_slices(blocks, self._tensors, kept), kept, batch_norm, drawn.gates, dropout)
 
     @torch.no_grad()
     def _taught(self, child: Architecture, x_NCHW: Tensor) -> Tensor:
@@ -320,6 +362,7 @@ class _Run:
         for phase, space in zip(self.recipe.phases, self._spaces, strict=True):
             random = float(np.mean([macs(space.blocks(a)) for a in space.decode(space.sample_population(16, np.random.default_rng(0)))]))
             of = {"random": random, "largest": macs(space.blocks(space.largest())), "smallest": macs(space.blocks(space.smallest()))}
+            of.update(dict.fromkeys(KINDS, random))  # of the plain network: of what is left to do only the proportion matters
             work.append(3 * sum(of[kind] for kind in phase.children) + (teacher if phase.teacher != "none" else 0))
         return work
 

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from supernets.space import SearchSpace, Value
+from supernets.training.repnas_sampler import KINDS, BranchSettings
 
-CHILDREN = ("largest", "smallest", "random")
+CHILDREN = ("largest", "smallest", "random", *KINDS)
 TEACHERS = ("none", "full_network", "phase_start")
 ACTIONS = ("sort_channels",)
 RESOLUTIONS = ("shared", "own")
@@ -26,7 +27,8 @@ class Phase:
     `restriction` names choices, or kinds of choices, with the values the phase allows; `children` says how each step's
     networks are drawn from that sub-space. Each child learns from the labels and, times `distillation_ratio`, from the
     teacher: the largest network as it was when the first phase with a teacher began (`full_network`) or when this one
-    did (`phase_start`). All children of a step see one resolution (`shared`) or each its own.
+    did (`phase_start`). All children of a step see one resolution (`shared`) or each its own. With `part_of`, (epochs before,
+    epochs in all), the phase's learning rate is its part of one longer schedule.
 
     Raises:
         ValueError: a field out of range.
@@ -43,6 +45,7 @@ class Phase:
     dropout: float = 0.0
     actions: tuple[str, ...] = ()
     resolution: str = "shared"
+    part_of: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "restriction", MappingProxyType({name: tuple(values) for name, values in self.restriction.items()}))
@@ -64,6 +67,10 @@ class Phase:
                 f"phase {self.name!r} has learning_rate {self.learning_rate}, distillation_ratio {self.distillation_ratio}, dropout {self.dropout}; "
                 "expected more than 0, at least 0, and 0 to 1"
             )
+        if self.part_of is not None:
+            object.__setattr__(self, "part_of", tuple(self.part_of))
+            if len(self.part_of) != 2 or self.part_of[0] < 0 or not sum((self.part_of[0], self.epochs)) <= self.part_of[1] * (1 + 1e-9):
+                raise ValueError(f"phase {self.name!r} of {self.epochs} epochs is part_of {self.part_of}; expected epochs before, and in all")
         if (self.teacher == "none") != (self.distillation_ratio == 0):
             raise ValueError(f"phase {self.name!r} has teacher {self.teacher!r}, distillation_ratio {self.distillation_ratio}; one needs the other")
 
@@ -78,6 +85,8 @@ class Phase:
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
         """Return the learning rate of a step of the phase: a linear warm-up, then half a cosine to zero."""
         warmup, total = round(self.warmup_epochs * steps_per_epoch), self.steps(steps_per_epoch)
+        if self.part_of is not None:
+            step, total = step + round(self.part_of[0] * steps_per_epoch), max(1, round(self.part_of[1] * steps_per_epoch))
         if step < warmup:
             return self.learning_rate * (step + 1) / (warmup + 1)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
@@ -90,6 +99,7 @@ class Phase:
             "restriction": {name: list(allowed) for name, allowed in self.restriction.items()},
             "children": list(self.children),
             "actions": list(self.actions),
+            "part_of": None if self.part_of is None else list(self.part_of),
         }
 
     @classmethod
@@ -119,9 +129,19 @@ class Recipe:
     crop_padding: int = 4  # pixels an image is moved by at most
     flip: bool = True
     kernel_transform: bool = True
+    gradient_norm: float | None = None  # longer gradients are scaled down to it
+    branches: BranchSettings | None = None  # of spaces whose blocks have branches
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phases", tuple(self.phases))
+        drawn = [phase.name for phase in self.phases if set(phase.children) & set(KINDS)]
+        if drawn and self.branches is None:
+            raise ValueError(f"phase {drawn[0]!r} of recipe {self.name!r} draws branches, but the recipe has no `branches`; give their budget")
+        beyond = [phase.name for phase in self.phases if phase.teacher != "none" or phase.actions]
+        if beyond and self.branches is not None:
+            raise ValueError(f"phase {beyond[0]!r} of recipe {self.name!r} has a teacher or actions; a recipe with `branches` can have neither")
+        if self.gradient_norm is not None and not self.gradient_norm > 0:
+            raise ValueError(f"gradient_norm of recipe {self.name!r} is {self.gradient_norm}; expected more than 0, or none")
         names = [phase.name for phase in self.phases]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"phases of recipe {self.name!r} are named {names}; expected one or more different names")
@@ -135,7 +155,9 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable mapping."""
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "phases": [phase.to_dict() for phase in self.phases]}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        branches = None if self.branches is None else self.branches.to_dict()
+        return {**values, "phases": [phase.to_dict() for phase in self.phases], "branches": branches}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -145,7 +167,8 @@ class Recipe:
             ValueError: an unknown or missing field, or a value a phase or `Recipe` refuses.
         """
         known = checked_fields(cls, values, "a recipe")
-        return cls(**{**known, "phases": tuple(Phase.from_dict(phase) for phase in known["phases"])})
+        branches = None if known.get("branches") is None else BranchSettings.from_dict(known["branches"])
+        return cls(**{**known, "phases": tuple(Phase.from_dict(phase) for phase in known["phases"]), "branches": branches})
 
 
 def checked_fields(cls: Any, values: Mapping[str, Any], what: str) -> dict[str, Any]:

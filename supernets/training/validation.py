@@ -1,12 +1,11 @@
-"""The accuracy of one child, the plain way: calibrate its norms, fold them, count hits."""
+"""The accuracy of one child, the plain way: calibrate its norms, merge its branches, fold the norms, count hits."""
 
 from __future__ import annotations
 
 import torch
 
-from supernets.networks.calibration import calibrate
+from supernets.networks.branched import merged_child
 from supernets.networks.functional import Tensors, fold, forward, no_norm
-from supernets.networks.slicing import child_tensors
 from supernets.space import Architecture, SearchSpace
 from supernets.training.data import Labels
 from supernets.training.images import Pixels, input_batches
@@ -20,8 +19,8 @@ def accuracy(
 ) -> float:  # fmt: skip
     """Return the share of images a child of the supernet of these tensors classifies rightly, its norms calibrated first."""
     blocks = space.blocks(architecture)
-    side, child = blocks[0].input_side, child_tensors(blocks, tensors)
-    folded = fold({**child, **calibrate(blocks, child, input_batches(calibration_NHWC, side, BATCH_SIZE))}, blocks)
+    side = blocks[0].input_side
+    folded = fold(merged_child(space, tensors, architecture, input_batches(calibration_NHWC, side, BATCH_SIZE)), blocks)
     truth = torch.from_numpy(labels)
     hits, start = 0, 0
     for batch_NCHW in input_batches(images_NHWC, side, BATCH_SIZE):
