@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from predictors.encodings import RESNET_RESOLUTIONS, library_encoding, resnet_encoding, tutorial_encoding
+from predictors.ofa_encodings import RESNET_RESOLUTIONS, library_encoding, resnet_encoding, tutorial_encoding
 from supernets.space import Architecture, SearchSpace
 from supernets.spaces import space
 from supernets.spaces.ofa_config import to_ofa_config
