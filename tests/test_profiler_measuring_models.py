@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from profiler.measuring import models
@@ -51,5 +53,25 @@ def test_a_tflite_file_of_blocks_is_one():
 
 
 def test_an_unknown_format_is_refused():
-    with pytest.raises(ValueError, match="model format 'pt' is unknown; expected one of onnx, tflite"):
+    with pytest.raises(ValueError, match="model format 'pt' is unknown in precision float32; expected one of onnx, tflite, torch"):
         default_model_maker("pt")
+    with pytest.raises(ValueError, match="model format 'torch' is unknown in precision int8; expected one of onnx, tflite"):
+        default_model_maker("torch", precision="int8")
+    with pytest.raises(ValueError, match="precision 'int4' is unknown; expected one of float32, float16, bfloat16, int8"):
+        default_model_maker("onnx", precision="int4")
+
+
+def test_an_exported_program_has_the_batch_asked_for():
+    torch = pytest.importorskip("torch")
+    program = torch.export.load(io.BytesIO(default_model_maker("torch", batch=2)(BLOCKS[2:4])))
+    (given,) = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in program.graph_signature.user_inputs]
+    assert list(given.meta["val"].shape) == [2, BLOCKS[2].in_channels, BLOCKS[2].input_side, BLOCKS[2].input_side]
+
+
+@pytest.mark.parametrize(("model_format", "package"), [("onnx", "onnxruntime"), ("tflite", "ai_edge_litert")])
+def test_a_condition_of_int8_gets_int8_models_and_one_of_float16_float_ones(model_format, package):
+    pytest.importorskip(package)
+    plain, half, integers = (default_model_maker(model_format, precision=precision)(BLOCKS) for precision in ("float32", "float16", "int8"))
+    assert half == plain
+    assert len(integers) < 0.6 * len(plain)
+    assert default_model_maker(model_format, precision="int8")(BLOCKS) == integers

@@ -25,6 +25,8 @@ WRITERS = {
         "tflite": "supernets.export.quantized_tflite:quantized_tflite_model",
     },
 }
+# precision of a condition → that of its model files; what computes in less than float32 makes that of a float32 file itself
+FILES_OF = {"float32": "float32", "float16": "float32", "bfloat16": "float32", "int8": "int8"}
 
 
 def default_model_maker(model_format: str, batch: int = 1, precision: str = "float32") -> ModelMaker:
@@ -33,10 +35,8 @@ def default_model_maker(model_format: str, batch: int = 1, precision: str = "flo
     Raises:
         ValueError: no writer makes that format in that precision.
     """
-    writer = writer_of(model_format, precision)
-    if precision == "int8":
-        return partial(_random_int8_model, writer, batch)
-    return partial(_random_model, writer, batch)
+    random_model = _random_int8_model if file_precision(precision) == "int8" else _random_model
+    return partial(random_model, writer_of(model_format, precision), batch)
 
 
 def writer_of(model_format: str, precision: str = "float32") -> Callable[..., bytes]:
@@ -45,11 +45,21 @@ def writer_of(model_format: str, precision: str = "float32") -> Callable[..., by
     Raises:
         ValueError: no writer makes that format in that precision.
     """
-    if precision not in WRITERS:
-        raise ValueError(f"precision {precision!r} is unknown; expected one of {', '.join(WRITERS)}")
-    if model_format not in WRITERS[precision]:
-        raise ValueError(f"model format {model_format!r} is unknown in precision {precision}; expected one of {', '.join(WRITERS[precision])}")
-    return partial(_written, WRITERS[precision][model_format])
+    writers = WRITERS[file_precision(precision)]
+    if model_format not in writers:
+        raise ValueError(f"model format {model_format!r} is unknown in precision {precision}; expected one of {', '.join(writers)}")
+    return partial(_written, writers[model_format])
+
+
+def file_precision(precision: str) -> str:
+    """Return the precision of the model files that are measured under a condition's precision.
+
+    Raises:
+        ValueError: no model files are made for that precision.
+    """
+    if precision not in FILES_OF:
+        raise ValueError(f"precision {precision!r} is unknown; expected one of {', '.join(FILES_OF)}")
+    return FILES_OF[precision]
 
 
 def _written(writer: str, *arguments: object) -> bytes:
