@@ -20,6 +20,7 @@ ACTIVATIONS = ("none", "relu", "relu6", "h_swish", "h_sigmoid", "swish", "sigmoi
 # in all but `identity`, at an odd side over the part of the last window that is on the map; then `conv` is a 1x1 convolution alone,
 # `conv_bn` one with a norm.
 SHORTCUTS = ("identity", "pool", "conv", "conv_bn")
+LATER = {"may_be_missing": True}  # of fields that files of older versions do not have
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:
@@ -87,9 +88,9 @@ class BlockSpec:
     activation: str = "none"
     residual: bool = False
     groups: int = 1  # of the operator's spatial convolution; mbconv's depthwise one always has one a channel
-    se_activation: str = "relu"  # between the two convolutions of squeeze-and-excitation
-    se_gate: str = "h_sigmoid"  # after them
-    shortcut: str = "identity"  # of SHORTCUTS; how the input of a residual block reaches the sum
+    se_activation: str = field(default="relu", metadata=LATER)  # between the two convolutions of squeeze-and-excitation
+    se_gate: str = field(default="h_sigmoid", metadata=LATER)  # after them
+    shortcut: str = field(default="identity", metadata=LATER)  # of SHORTCUTS; how the input of a residual block reaches the sum
     name: str = field(default="block", compare=False)
 
     _FLAGS: ClassVar[tuple[str, ...]] = ("input_side", "in_channels", "out_channels", "kernel_size", "stride", "groups")

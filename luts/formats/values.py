@@ -102,7 +102,7 @@ def made(kind: Callable[..., Made], values: Mapping[str, Any], **given: Any) -> 
             continue
         if field.name in values:
             found[field.name] = _CONVERTERS[str(field.type)](values[field.name], field.name)
-        else:
+        elif not field.metadata.get("may_be_missing"):  # files of older versions do not have it
             raise TableFileError(f"{field.name} is missing; expected {', '.join(field_names(kind, tuple(given)))}")
     try:
         return kind(**found, **given)
