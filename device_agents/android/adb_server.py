@@ -82,8 +82,7 @@ def server(environment: Mapping[str, str] | None = None) -> Server:
 
 def listed(line: str) -> Listed | None:
     """Return the device in one line of `devices -l`: its serial, its state (which may be several words), and details as name:value."""
-    serial, _, rest = line.strip().partition(" ")
-    words = rest.replace("\t", " ").split()
+    serial, *words = line.split() or [""]
     details = [word for word in words if ":" in word and not word.startswith(("(", "http"))]
     state = " ".join(word for word in words if word not in details)
     return Listed(serial, state, dict(word.split(":", 1) for word in details)) if serial and state else None

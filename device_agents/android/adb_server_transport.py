@@ -23,9 +23,11 @@ STATE = re.compile(
 )
 # States that a device on the network has for a moment after its connection broke, and how long they may last before they are believed.
 OFFLINE_S = 5.0
-PASSING_S = {"offline": OFFLINE_S, "still": OFFLINE_S, "unauthorized": 2.0}
+PASSING_S = {"offline": OFFLINE_S, "still": OFFLINE_S, "unauthorized": 1.0}
 RECONNECT_S = 1.0
-NETWORK = re.compile(r".+:\d+")  # serials of devices on the network; ports of cables are usb:1-2
+NETWORK = re.compile(
+    r"(?!(?:usb|transport_id|product|model|device):)[^:\s]+:\d+|\[[^\]]+\]:\d+"
+)  # serials of devices on the network; ports of cables are usb:1-2
 # What a device itself has said of a file, in the words of its daemon or the C library; all else may be the connection.
 REFUSED = re.compile(r": remote (.+)", re.DOTALL)
 NOT_THERE = re.compile(r"(No such file or directory|Permission denied|Not a directory|File name too long|does not exist)\s*$")

@@ -96,7 +96,8 @@ def make(path: Path) -> None:
             f"an ADB key cannot be written to {str(path)!r} ({error.strerror}); expected a folder that this user can write to"
         ) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
 
 
 def _load(path: Path) -> Any:
