@@ -92,6 +92,7 @@ def _make_venv(connection: SshConnection, python: str, venv: str) -> None:
     for command in (["mkdir", "-p", "--", parent], [python, "-m", "venv", "--clear", venv]):
         done = connection.command(command, VENV_TIMEOUT_S)
         if done.exit_code != 0:
+            connection.command(["rm", "-rf", "--", venv])  # half an environment would be taken for one
             raise DeviceError(_why_no_venv(connection, python, venv, done))
 
 

@@ -46,6 +46,7 @@ def board(tmp_path_factory):
     with one_sshd(tmp_path_factory.mktemp("arm64"), root=root) as server:
         yield server
     assert list((root / "tmp").iterdir()) == []
+    assert not (root / "root/.elastic-latency/venv").exists()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ PROCESSOR_ZONE = re.compile(r"cpu|soc|x86_pkg|coretemp|k10temp|zenpower", re.IGN
 VCGENCMD_NOW = 0xF  # under-voltage, clock capped, throttled, soft temperature limit: at this moment
 VCGENCMD_SINCE_BOOT = 0xF0000  # the same four, at any time since boot
 VCGENCMD_TIMEOUT_S = 2.0
+VCGENCMD_FOLDERS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/opt/vc/bin"])  # the latter in older systems, and on no PATH over SSH
 
 
 class StateReader:
@@ -32,7 +33,7 @@ class StateReader:
         self._clock = clock
         self._cores = cores or list(range(os.cpu_count() or 1))
         self._temperature_files = _temperature_files(self._root)
-        self._vcgencmd = vcgencmd or (shutil.which("vcgencmd") if root == "/" else None)
+        self._vcgencmd = vcgencmd or (shutil.which("vcgencmd", path=VCGENCMD_FOLDERS) if root == "/" else None)
         self.clock_limits_khz = clock_limits_khz or self._each_core("scaling_max_freq")
         self._events, _ = self._throttle_signs()
 
@@ -41,11 +42,21 @@ class StateReader:
         return {
             "unix_time_ns": self._clock(),
             "load_1m": self._load(),
-            "frequency_khz": min(self._cpufreq("scaling_cur_freq"), default=None),
-            "temperature_c": max(filter(None, map(_temperature_c, self._temperature_files)), default=None),
+            "frequency_khz": self._frequency_khz(),
+            "temperature_c": max(filter(None, map(_temperature_c, self._temperature_files)), default=self._board_temperature_c()),
             "throttled": self._throttled(),
             "memory_available_kb": memory_kb(self._root, "MemAvailable"),
         }
+
+    def _frequency_khz(self) -> int | None:
+        """Return the slowest clock; a Raspberry Pi's kernel says what it asked for, and its firmware what it gives."""
+        found = re.fullmatch(r"frequency\(\d+\)=(\d+)", _vcgencmd(self._vcgencmd, "measure_clock", "arm"))
+        given = [int(found.group(1)) // 1000] if found and int(found.group(1)) >= 1000 else []
+        return min(self._cpufreq("scaling_cur_freq") + given, default=None)
+
+    def _board_temperature_c(self) -> float | None:
+        found = None if self._temperature_files else re.fullmatch(r"temp=(\d+\.\d+)'C", _vcgencmd(self._vcgencmd, "measure_temp"))
+        return float(found.group(1)) if found else None
 
     def governor(self) -> str | None:
         """Return the frequency governor of the first core."""
@@ -136,14 +147,18 @@ def _temperature_c(file: Path) -> float | None:
 
 
 def _vcgencmd_bits(command: str | None) -> int | None:
-    if command is None:
-        return None
-    try:
-        answer = subprocess.run([command, "get_throttled"], capture_output=True, timeout=VCGENCMD_TIMEOUT_S, text=True, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", answer.strip())
+    found = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", _vcgencmd(command, "get_throttled"))
     return int(found.group(1), 16) if found else None
+
+
+def _vcgencmd(command: str | None, *words: str) -> str:
+    """Return what a Raspberry Pi's firmware answers; nothing where there is none, or no right to ask it."""
+    if command is None:
+        return ""
+    try:
+        return subprocess.run([command, *words], capture_output=True, timeout=VCGENCMD_TIMEOUT_S, text=True, check=False).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def text_of(file: Path) -> str | None:

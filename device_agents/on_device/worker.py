@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import IO, Any
 
 from . import wire
@@ -28,7 +29,6 @@ ABANDONED_S = 10.0  # for the requests that had come before
 def main() -> None:
     """Answer requests until the host ends."""
     requests, replies = private_streams()
-    threading.Thread(target=end_once_abandoned, args=(requests.fileno(),), daemon=True).start()
     try:
         serve(requests, replies)
     except BrokenPipeError:
@@ -57,7 +57,8 @@ def end_once_abandoned(descriptor: int) -> None:
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     """Answer each line of `requests` with one line, until `quit` or the end."""
-    worker = Worker()
+    watcher = threading.Thread(target=end_once_abandoned, args=(requests.fileno(),), daemon=True)
+    worker = Worker(once_pinned=watcher.start)
     for line in requests:
         reply = worker.answer(line)
         replies.write(wire.encode(reply))
@@ -72,7 +73,8 @@ REQUESTS = ("hello", "preflight", "load", "run", "outputs", "quit")
 class Worker:
     """One runtime, set up once by `hello`, and the models loaded into it."""
 
-    def __init__(self) -> None:
+    def __init__(self, once_pinned: Callable[[], object] = bool) -> None:
+        self._once_pinned = once_pinned
         self._runtime: Runtime | None = None
         self._state: StateReader | None = None
         self._sessions: dict[str, Session] = {}
@@ -100,6 +102,7 @@ class Worker:
         if request.get("protocol") != wire.PROTOCOL_VERSION:
             raise wire.WireError(f"the host speaks protocol {request.get('protocol')!r}, this worker {wire.PROTOCOL_VERSION}")
         cores = pin(request["cores"])  # first of all: threads that the runtime's import starts inherit it
+        self._once_pinned()
         runtime = self._runtime = runtime_class(request["runtime"])(request["threads"], **request.get("options", {}))
         reader = getattr(runtime, "state_reader", StateReader)  # a runtime that runs on a processor of its own reads that one's state
         self._state = reader(cores, clock_limits_khz=request.get("clock_limits_khz"))
