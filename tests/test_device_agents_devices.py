@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import inspect
 import os
@@ -190,3 +191,30 @@ def test_transports_come_through_the_entry_point_group_too(monkeypatch):
     points = importlib.metadata.EntryPoints([point])
     monkeypatch.setattr(devices.metadata, "entry_points", lambda group: points.select(group=group))
     assert transport_class("telepathy") is SimulatedAgent
+
+
+def told_in_the_code():
+    """Return every text of the device agents, the farm and the collector, "…" for what is filled in."""
+    root = BUILT_IN_FILE.parent.parent
+    found = []
+    for file in [*root.glob("device_agents/**/*.py"), *root.glob("profiler/**/*.py"), *root.glob("luts/*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_every_failure_that_the_document_explains_is_one_that_the_code_tells():
+    document = (BUILT_IN_FILE.parent.parent / "docs" / "devices.md").read_text()
+    told = told_in_the_code()
+    rows = [line.split("|")[1] for line in document.partition("## What goes wrong")[2].splitlines() if line.startswith("| ")]
+    messages = [message for row in rows for message in re.findall("`([^`]+)`", row)]
+    assert len(messages) > 60
+    untold = []
+    for message in messages:
+        pieces = [piece for piece in (part.strip(" ,;()") for part in message.split("…")) if len(piece) > 3]
+        if not all(any(piece in text for text in told) for piece in pieces):
+            untold.append(message)
+    assert untold == []
