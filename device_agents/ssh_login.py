@@ -48,8 +48,8 @@ def imported_asyncssh() -> Any:
     return asyncssh
 
 
-async def log_in(host: SshHost, who: str) -> tuple[Any, Any]:
-    """Return an open asyncssh connection to the host, through its jump hosts, and its client, which tells when it `is_lost`.
+async def log_in(host: SshHost, who: str, tunnel: Any = None) -> tuple[Any, Any]:
+    """Return an open asyncssh connection to the host, through its jump hosts or `tunnel`, and its client, which tells when it `is_lost`.
 
     Raises:
         DeviceUnreachable: no server answers, or a file of the user's cannot be used; HostKeyRefused and LoginRefused of these.
@@ -63,12 +63,11 @@ async def log_in(host: SshHost, who: str) -> tuple[Any, Any]:
         "keepalive_interval": KEEPALIVE_S, "keepalive_count_max": KEEPALIVES,
     }  # fmt: skip
     judge: _Judge | None = None
-    tunnel = None
     try:
         options = asyncssh.SSHClientConnectionOptions(host=host.name, **settings)
         judge = _Judge(host, who, options.known_hosts)
         # jump hosts are logged in to here: asyncssh would trust any key of theirs where the config has UserKnownHostsFile none
-        for jump in options.tunnel.split(",") if isinstance(options.tunnel, str) else ():
+        for jump in options.tunnel.split(",") if tunnel is None and isinstance(options.tunnel, str) else ():
             tunnel = await _through(tunnel, jump.strip(), who)
         connection, client = await asyncssh.create_connection(judge.client, host.name, tunnel=tunnel, known_hosts=judge.known, **settings)
     except Exception as error:
@@ -84,23 +83,11 @@ async def log_in(host: SshHost, who: str) -> tuple[Any, Any]:
 
 async def _through(tunnel: Any, jump: str, who: str) -> Any:
     """Return a connection to a jump host, itself through the one before it."""
-    asyncssh = imported_asyncssh()
     try:
         host = SshHost.of_settings(jump, None, None, None, None)
     except ValueError as error:
         raise DeviceUnreachable(f"{who} has the jump host {jump!r} in the ssh config: {error}") from None
-    if tunnel is None:
-        return (await log_in(host, f"jump host {jump!r} of {who}"))[0]
-    judge = _Judge(host, f"jump host {jump!r} of {who}", asyncssh.SSHClientConnectionOptions(host=host.name, config=()).known_hosts)
-    settings = {"port": () if host.port is None else host.port, "username": () if host.user is None else host.user}
-    try:
-        connection = await asyncssh.connect(host.name, tunnel=tunnel, known_hosts=judge.known, client_factory=judge.client, password_auth=False,
-                                            kbdint_auth=False, login_timeout=LOGIN_TIMEOUT_S, **settings)  # fmt: skip
-    except Exception as error:
-        tunnel.abort()
-        raise _explained(error, host, judge.who, judge) from error
-    connection.set_tunnel(tunnel)
-    return connection
+    return (await log_in(host, f"jump host {jump!r} of {who}", tunnel))[0]
 
 
 def _keys(host: SshHost, who: str) -> dict[str, Any]:

@@ -274,18 +274,24 @@ def test_a_host_where_nothing_listens_is_unreachable(server):
 
 
 def test_jump_hosts_of_the_ssh_config_are_passed_through_and_checked(server, home, tmp_path):
-    (tmp_path / "jump").mkdir()
-    with ssh_server(tmp_path / "jump", forwards=True) as jump:
-        config = (f"Host board\n  HostName 127.0.0.1\n  Port {server.port}\n  IdentityFile {server.key}\n  ProxyJump someone@gate\n"
-                  f"Host gate\n  HostName 127.0.0.1\n  Port {jump.port}\n  IdentityFile {jump.key}\n  UserKnownHostsFile none\n")  # fmt: skip
-        (home / "config").write_text(config)
-        (home / "known_hosts").write_text(server.known_hosts.read_text())
+    for name in ("gate", "inner"):
+        (tmp_path / name).mkdir()
+    with ssh_server(tmp_path / "gate", forwards=True) as gate, ssh_server(tmp_path / "inner", forwards=True) as inner:
+        (home / "config").write_text(
+            f"Host board\n  HostName 127.0.0.1\n  Port {server.port}\n  IdentityFile {server.key}\n  ProxyJump someone@gate,inner\n"
+            f"Host gate\n  HostName 127.0.0.1\n  Port {gate.port}\n  IdentityFile {gate.key}\n  UserKnownHostsFile none\n"
+            f"Host inner\n  HostName 127.0.0.1\n  Port {inner.port}\n  IdentityFile {inner.key}\n"
+        )
+        known = server.known_hosts.read_text()
         with SshAgent("pi", host="board", runtime="echo", python=sys.executable) as agent:
-            with pytest.raises(HostKeyRefused, match="the host key of jump host 'someone@gate' of device 'pi' .* is not known yet"):
-                agent.info()
-            (home / "known_hosts").write_text(server.known_hosts.read_text() + jump.known_hosts.read_text())
+            for name, jump in (("someone@gate", gate), ("inner", inner)):
+                (home / "known_hosts").write_text(known)
+                with pytest.raises(HostKeyRefused, match=f"the host key of jump host '{name}' of device 'pi' .* is not known yet"):
+                    agent.info()
+                known += jump.known_hosts.read_text()
+            (home / "known_hosts").write_text(known)
             assert len(visits(agent)) == 1
-        assert len(jump.connections) == 2 and jump.commands == []
+        assert len(inner.connections) == 2 and gate.commands == inner.commands == []
 
 
 # --- what a device lacks --------------------------------------------------------------------------------------------------
@@ -420,6 +426,17 @@ def test_a_worker_that_is_killed_and_one_that_hangs_are_told_apart(server, misbe
         (server.home / "die").touch()
         with pytest.raises(WorkerFailed, match="was killed by SIGKILL while running visit 'p'"):
             visits(agent)
+
+
+def test_an_interrupt_during_a_visit_ends_the_worker(server, misbehaving):
+    packed = misbehaving(f"open(os.environ['HOME'] + '/pid', 'w').write(str(os.getpid()))\nos.kill({os.getpid()}, signal.SIGINT)\ntime.sleep(60)")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore SIGINT, and so would this test
+    try:
+        with pytest.raises(KeyboardInterrupt), echo(server, worker_archive=packed) as agent:
+            visits(agent)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert until(lambda: not is_running(int((server.home / "pid").read_text())))
 
 
 def test_a_connection_that_is_cut_in_a_visit_is_one_clear_line_and_the_agent_connects_anew(server, misbehaving):
