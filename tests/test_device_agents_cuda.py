@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import io
 import json
@@ -214,6 +215,27 @@ def test_an_exported_program_is_moved_and_converted(exported):
     np.testing.assert_allclose(outputs, expected(torch.from_numpy(batch)).detach().numpy(), atol=5e-3)
 
 
+def test_a_whole_network_leaves_nothing_on_the_cpu(tmp_path):
+    torch = pytest.importorskip("torch")
+    from device_agents.on_device.runtime_torch_cuda import network, outputs_of
+    from supernets.export.torch_program import torch_model
+    from supernets.export.weights import random_folded_weights
+    from supernets.spaces import space
+
+    tiny = space("ofa-mobilenetv3-tiny")
+    blocks = list(tiny.blocks(tiny.smallest()))
+    file = tmp_path / "network.pt2"
+    file.write_bytes(torch_model(blocks, random_folded_weights(blocks)))
+    elsewhere, shape, _ = network(torch, str(file), {"device": "meta", "dtype": torch.float16, "memory_format": torch.channels_last})
+    assert elsewhere(torch.zeros(shape, device="meta", dtype=torch.float16)).shape == (1, 10)
+    batch = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    found = [
+        outputs_of(torch, network(torch, str(file), options)[0], options, batch)
+        for options in ({"device": "cpu", "dtype": torch.float32}, {"device": "cpu", "dtype": torch.float16, "memory_format": torch.channels_last})
+    ]
+    assert np.abs(found[0] - found[1]).max() < 5e-3 * np.abs(found[0]).max()
+
+
 def test_a_program_of_whole_numbers_is_refused(exported):
     torch = pytest.importorskip("torch")
     from device_agents.on_device.runtime_torch_cuda import network
@@ -247,6 +269,45 @@ def test_nodes_that_go_to_the_cpu_are_an_error_that_counts_them(onnx_file):
     assert str(caught.value) == (
         "AzureExecutionProvider does not take all nodes of the model, and none may run elsewhere: 1 Conv on CPUExecutionProvider"
     )
+
+
+def test_a_session_bound_to_memory_gives_the_outputs_of_what_it_is_given(onnx_file):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from device_agents.on_device.runtime_onnxruntime_cuda import bound
+
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    made = bound(onnxruntime, session, "cpu", "test")
+    assert (made.input_shapes, made.input_dtypes, made.delegate) == ([[1, 8, 8, 8]], ["float32"], "test")
+    weights = pointwise_weights("small")
+    for seed in range(2):
+        batch = np.random.default_rng(seed).normal(size=(1, 8, 8, 8)).astype(np.float32)
+        expected = np.einsum("oi,nihw->nohw", weights["small.conv.weight"][:, :, 0, 0], batch) + weights["small.conv.bias"][:, None, None]
+        np.testing.assert_allclose(made.infer(batch), expected, rtol=1e-4, atol=1e-5)
+        made.run()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "expected"),
+    [
+        ("onnxruntime-cuda", {"precision": "float32", "cuda_graphs": True}, {"device_id": "0", "use_tf32": "0", "enable_cuda_graph": "1"}),
+        (
+            "onnxruntime-tensorrt", {"precision": "float16", "cuda_graphs": False, "engines": "folder"},
+            {
+                "device_id": "0", "trt_cuda_graph_enable": "False", "trt_fp16_enable": "True", "trt_engine_cache_enable": "True",
+                "trt_engine_cache_path": "folder",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_each_provider_is_told_in_its_own_words(monkeypatch, name, settings, expected):
+    module = importlib.import_module("device_agents.on_device.runtime_onnxruntime_cuda")
+    monkeypatch.setattr(module, "_onnxruntime", lambda provider: type("Fake", (), {"__version__": "1"}))
+    monkeypatch.setattr(module, "Gpu", lambda chosen: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
+    runtime = runtime_class(name)(1, **settings)
+    assert runtime.provider_options() == expected
+    assert runtime.delegate == {"onnxruntime-cuda": "CUDAExecutionProvider+cuda-graph"}.get(name, "TensorrtExecutionProvider")
 
 
 @needs_none

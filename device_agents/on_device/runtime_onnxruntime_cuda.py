@@ -20,6 +20,7 @@ from .runtimes import ModelFormat, RuntimeNotInstalled, Session, not_installed
 from .timed_loop import timed_cycles
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
+MEMORY = "cuda"
 WAKING_CYCLES = 10
 
 
@@ -80,19 +81,7 @@ class OnnxRuntimeCuda:
             RuntimeError: the provider does not take it, or not all of its nodes.
         """
         session = session_on(self._runtime, path, self.provider, self.provider_options(), self._threads)
-        inputs, outputs = session.get_inputs(), session.get_outputs()
-        shapes = [fixed_shape(value.name, value.shape) for value in inputs]
-        dtypes = [_dtype(value) for value in inputs]
-        make = self._runtime.OrtValue
-        given = [make.ortvalue_from_numpy(random_input(*of_input), "cuda", 0) for of_input in zip(shapes, dtypes)]  # noqa: B905
-        results = [make.ortvalue_from_shape_and_type(fixed_shape(value.name, value.shape), _numpy_type(value), "cuda", 0) for value in outputs]
-        binding = session.io_binding()
-        for value, ort_value in zip(inputs, given):  # noqa: B905 - `strict` came with Python 3.10
-            binding.bind_ortvalue_input(value.name, ort_value)
-        for value, ort_value in zip(outputs, results):  # noqa: B905
-            binding.bind_ortvalue_output(value.name, ort_value)
-        infer = partial(_infer, session, binding, given, results)
-        return Session(partial(_run, session, binding), infer, shapes, dtypes, self.delegate, [given, results])
+        return bound(self._runtime, session, MEMORY, self.delegate)
 
     def provider_options(self) -> dict[str, str]:
         """Return the options of the provider."""
@@ -108,9 +97,13 @@ class OnnxRuntimeTensorRt(OnnxRuntimeCuda):
 
     def provider_options(self) -> dict[str, str]:
         """Return the options of the provider; float16 is TensorRT's to make of a float32 file, layer by layer as it finds faster."""
-        caching = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": self._engines} if self._engines else {}
-        return {"device_id": "0", "trt_cuda_graph_enable": str(int(self._graphs)),
-                "trt_fp16_enable": str(int(self._precision == "float16")), **caching}  # fmt: skip
+        switches = {
+            "trt_cuda_graph_enable": self._graphs,
+            "trt_fp16_enable": self._precision == "float16",
+            "trt_engine_cache_enable": bool(self._engines),
+        }
+        folder = {"trt_engine_cache_path": self._engines} if self._engines else {}
+        return {"device_id": "0", **{name: str(on) for name, on in switches.items()}, **folder}  # this provider takes no "1" for "True"
 
 
 def session_on(runtime: Any, path: str, provider: str, provider_options: Mapping[str, str], threads: int) -> Any:
@@ -153,6 +146,23 @@ def _elsewhere(session: Any, provider: str) -> str:
     parts = [part for part in session.get_provider_graph_assignment_info() if part.ep_name != provider]
     counts = Counter((node.op_type, part.ep_name) for part in parts for node in part.get_nodes())
     return ", ".join(f"{count} {operator} on {other}" for (operator, other), count in counts.items())
+
+
+def bound(runtime: Any, session: Any, memory: str, delegate: str) -> Session:
+    """Return a session whose inputs and outputs stay in this memory, "cuda" or "cpu"."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    shapes = [fixed_shape(value.name, value.shape) for value in inputs]
+    dtypes = [_dtype(value) for value in inputs]
+    make = runtime.OrtValue
+    given = [make.ortvalue_from_numpy(random_input(*of_input), memory, 0) for of_input in zip(shapes, dtypes)]  # noqa: B905
+    results = [make.ortvalue_from_shape_and_type(fixed_shape(value.name, value.shape), _numpy_type(value), memory, 0) for value in outputs]
+    binding = session.io_binding()
+    for value, ort_value in zip(inputs, given):  # noqa: B905 - `strict` came with Python 3.10
+        binding.bind_ortvalue_input(value.name, ort_value)
+    for value, ort_value in zip(outputs, results):  # noqa: B905
+        binding.bind_ortvalue_output(value.name, ort_value)
+    infer = partial(_infer, session, binding, given, results)
+    return Session(partial(_run, session, binding), infer, shapes, dtypes, delegate, [given, results])
 
 
 def _run(session: Any, binding: Any) -> None:
