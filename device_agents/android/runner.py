@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import signal
 import struct
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ WHERE_FROM = {
 }
 MACHINES = {3: "x86", 40: "arm", 62: "x86_64", 183: "arm64"}  # of ELF files
 ABIS = {"x86": "x86", "armeabi": "arm", "armeabi-v7a": "arm", "x86_64": "x86_64", "arm64-v8a": "arm64"}
+# What shells say of a file that the kernel does not start: Android's own ends with 1 then, or takes it for a script.
+NOT_STARTED = re.compile(r"not executable|exec format error|cannot execute|: syntax error", re.IGNORECASE)
 NOT_EXECUTABLE, NOT_FOUND, SIGNALLED = 126, 127, 128
 ALIASES = {BENCHMARK_MODEL: {"cpu": "xnnpack"}, PROTOCOL: {"cpu": "none"}}  # "cpu" is what a kind does best on one
 
@@ -115,7 +118,8 @@ def machine_of(program: bytes) -> str | None:
 
 def not_runnable(runner: Runner, device: str, exit_code: int, said: str, machine: str | None, abis: Sequence[str]) -> DeviceError | None:
     """Return the error for an exit code that says that the program did not even start; None for another one."""
-    if exit_code not in (NOT_EXECUTABLE, NOT_FOUND, SIGNALLED + signal.SIGILL):
+    refused = exit_code != 0 and NOT_STARTED.search(said) is not None
+    if not refused and exit_code not in (NOT_EXECUTABLE, NOT_FOUND, SIGNALLED + signal.SIGILL):
         return None
     if "permission denied" in said.lower():
         return RuntimeMissing(f"runner {runner.path!r} on device {device!r} may not be executed ({_end(said)}); chmod 755 it there")

@@ -20,7 +20,7 @@ from typing import TypeVar
 from device_agents.android import batch
 from device_agents.android.settings import Change, refused
 from device_agents.android.transport import ConnectionLost, Finished, Transport, words
-from device_agents.base import DeviceError
+from device_agents.base import DeviceError, DeviceUnreachable
 
 Result = TypeVar("Result")
 
@@ -53,6 +53,18 @@ while sleep {every}; do
     [ $((${{up%%.*}} - ${{seen%%.*}})) -le {lease} ] || break
 done
 exec sh {restore}
+"""
+START_KEEPER = """cd {session} || exit 1
+{up}
+root={root}; keeper=
+{{ read -r keeper <keeper; }} 2>/dev/null
+[ -n "$keeper" ] && lives "$keeper" && exit 0
+up; echo "$up" >alive
+apart=setsid
+command -v setsid >/dev/null 2>&1 || apart=nohup
+$apart sh keeper.sh </dev/null >/dev/null 2>&1 &
+echo $! >keeper
+exit 0
 """
 BEGIN = """{up}
 mkdir -p {folder} || exit 1
@@ -91,9 +103,9 @@ class Session:
 
     # --- one call, made again where the connection was lost --------------------------------------------------------------
 
-    def again(self, call: Callable[[], Result], pauses_s: Sequence[float] = RECONNECT_PAUSES_S) -> Result:
+    def again(self, call: Callable[[], Result], pauses_s: Sequence[float] | None = None) -> Result:
         """Return what a call returns that may be made twice; a lost connection is made again, with growing pauses."""
-        for pause_s in pauses_s:
+        for pause_s in RECONNECT_PAUSES_S if pauses_s is None else pauses_s:
             try:
                 return call()
             except ConnectionLost:
@@ -143,11 +155,7 @@ class Session:
                                lease=self._lease_s, restore=self._path("restore.sh"))  # fmt: skip
         self.push("restore.sh", restore.encode())
         self.push("keeper.sh", keeper.encode())
-        started = self.shell(
-            f"cd {words([str(self.folder)])} || exit 1\nkeeper=\n{{ read -r keeper <keeper; }} 2>/dev/null\n"
-            f'{batch.UP}[ -n "$keeper" ] && lives "$keeper" && exit 0\nroot={words([self._root])}\nup; echo "$up" >alive\n'
-            "apart=setsid\ncommand -v setsid >/dev/null 2>&1 || apart=nohup\n$apart sh keeper.sh </dev/null >/dev/null 2>&1 &\necho $! >keeper\nexit 0\n"
-        )
+        started = self.shell(START_KEEPER.format(session=words([str(self.folder)]), up=batch.UP, root=words([self._root])))
         if started.exit_code:
             raise DeviceError(f"device {self.device!r} lost its folder {str(self.folder)!r} meanwhile; measure again")
         self.changes = [change for change in wanted if self._take(change)]
@@ -167,10 +175,26 @@ class Session:
     # --- files -----------------------------------------------------------------------------------------------------------
 
     def push(self, name: str, data: bytes, mode: int = 0o644) -> str:
-        """Write a file of the session and return its path on the phone."""
+        """Write a file of the session and return its path on the phone.
+
+        Raises:
+            DeviceError: the phone does not take it; the text says whether it has no room.
+        """
         path = str(self.folder / name)
-        self.again(lambda: self.transport.push(data, path, mode))
+        try:
+            self.again(lambda: self.transport.push(data, path, mode))
+        except DeviceUnreachable:
+            raise
+        except DeviceError as error:
+            free = self._free_bytes()
+            if free is None or free > len(data):
+                raise
+            raise DeviceError(f"device {self.device!r} has no space left for {path!r}: {free} of {len(data)} bytes; remove files there") from error
         return path
+
+    def _free_bytes(self) -> int | None:
+        words_of_line = self.shell(f"df -k {words([str(self.folder)])} | tail -n 1").text.split()
+        return int(words_of_line[-3]) * 1024 if len(words_of_line) >= 5 and words_of_line[-3].isdecimal() else None
 
     def push_models(self, models: Mapping[str, bytes], names: Sequence[str], suffix: str) -> dict[str, str]:
         """Send the models of these names, many as one file, and return each one's path on the phone.

@@ -119,8 +119,8 @@ class Visits:
         why = "it restarted" if rebooted else "its batch did not go on" if alive else "its batch was ended by something else"
         self.incidents.append(f"device {self._device!r}: {why}, in visit {plan.id!r}")
         self._died = True
+        self._session.keep()  # what ended the batch may have ended the keeper too
         if rebooted:
-            self._session.keep()
             self._phone = replace(self._phone, clock=phone(self._session.shell(probe_script(self._protocol.root)).text).clock)
 
     def _pause_s(self, left: int) -> float:
