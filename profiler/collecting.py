@@ -12,7 +12,7 @@ from device_agents.base import DeviceAgent
 from luts.store import MeasurementStore, StoreError
 from profiler.measuring.collect import CollectSummary, collect
 from profiler.measuring.evidence import Evidence
-from profiler.measuring.plan import CHAIN, NETWORK, MeasurementPlan, make_plan
+from profiler.measuring.plan import ALONE, CHAIN, NETWORK, MeasurementPlan, make_plan
 from profiler.measuring.settings import preset
 from profiler.measuring.stopping import BY_TARGET, TARGET
 from profiler.measuring.thinned import ThinnedTable, collect_thinned, thinned_table
@@ -106,13 +106,14 @@ def collect_table(space: SearchSpace, agent: DeviceAgent, out: str | Path, prese
             return collect(space, agent, store, plan, lambda done, total: report(done, total, ""), time_budget_s=budget_s, evidence=evidence)
 
         if thinning is None:
-            summary = measure(make_plan(space, settings, seed), time_budget_s)
+            summary = measure(make_plan(space, settings, seed, in_chains=agent.runs_chains), time_budget_s)
         else:
-            summary = collect_thinned(thinning, store, settings, seed, measure, time_budget_s)
+            summary = collect_thinned(thinning, store, settings, seed, measure, time_budget_s, agent.runs_chains)
         found = tuple(check for check in trust_checks(store, evidence) if not check.passed)
         _store_warnings(store, found)
         thinned = thinned_table(store)
-    blocks, networks = len(evidence.subjects(CHAIN)), len(evidence.subjects(NETWORK))
+    blocks = len({key for mode in (CHAIN, ALONE) for _, key in evidence.subjects(mode)})  # a device that runs no chains has them alone only
+    networks = len(evidence.subjects(NETWORK))
     return CollectResult(store.name, space.name, blocks, networks, summary, found, thinned)
 
 

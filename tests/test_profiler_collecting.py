@@ -4,8 +4,12 @@ import json
 
 import pytest
 
+from device_agents.base import Visit
+from device_agents.simulated import SimulatedAgent
 from luts.store import MeasurementStore
+from luts.table import LatencyTable
 from profiler.cli.main import run
+from profiler.collecting import collect_table, space_to_measure
 
 pytest.importorskip("onnx")
 COLLECT = ["collect", "--device", "simulated", "--space", "ofa-mobilenetv3-tiny", "--resolutions", "20", "--preset", "quick", "--time-budget"]
@@ -35,3 +39,24 @@ def test_a_budget_that_is_no_duration_is_refused(tmp_path, capsys):
     assert run([*COLLECT, "soon", "--out", str(tmp_path / "a.lut")]) in (1, 2)
     assert "duration 'soon' is not understood" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+class SummaryAgent(SimulatedAgent):
+    """The simulated device as a program would time it that runs one model and tells the total of its runs only."""
+
+    runs_chains = False
+
+    def measure(self, models, plans):
+        for visit in super().measure(models, plans):
+            total_ns = visit.samples_ns.sum(axis=1, keepdims=True)
+            yield Visit(visit.plan_id, total_ns, visit.state_before, visit.state_after, visit.worker, visit.samples_ns.shape[1] * visit.repeats)
+
+
+def test_a_device_that_runs_no_chains_and_tells_totals_only_gives_a_table_of_blocks_alone(tmp_path):
+    place = tmp_path / "phone.lut"
+    result = collect_table(space_to_measure("ofa-mobilenetv3-tiny", "20"), SummaryAgent("phone"), place, "quick", 0, lambda *_: None, rounds=1)
+    assert result.sentence().startswith(f"{place} holds 60 blocks and 20 whole networks of ofa-mobilenetv3-tiny; ")
+    table = LatencyTable.open(place)
+    assert (table.mode, len(table.entries)) == ("alone", 60)
+    with MeasurementStore(place, read_only=True) as store:
+        assert {outcome.mode for outcome in store.outcomes()} == {"alone", "network"}
