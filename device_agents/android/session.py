@@ -18,6 +18,7 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from device_agents.android import batch
+from device_agents.android import session_scripts as scripts
 from device_agents.android.settings import Change, refused
 from device_agents.android.transport import ConnectionLost, Finished, Transport, words
 from device_agents.base import DeviceError, DeviceUnreachable
@@ -30,61 +31,6 @@ BUNDLE_BYTES = 32 << 20  # of models that are sent as one file
 RECONNECT_PAUSES_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # a phone that restarts is back after about a minute
 CLOSING_PAUSES_S = (0.1, 0.5, 1.0)
 UNPACK_TIMEOUT_S = 120.0
-BUSY = 4
-
-RESTORE = """cd {session} || exit 0
-for folder in b*; do
-    pid=; visit=; runner=
-    {{ read -r pid <"$folder/pid"; read -r visit runner began <"$folder/now"; }} 2>/dev/null
-    [ -z "$pid" ] || kill -9 "-$pid" 2>/dev/null || kill -9 "$pid" 2>/dev/null
-    [ -z "$runner" ] || kill -9 "$runner" 2>/dev/null
-done
-{changes}
-cd / && rm -rf {session}
-"""
-KEEPER = """cd {session} || exit 1
-echo $$ >keeper
-{up}
-root={root}
-while sleep {every}; do
-    seen=
-    {{ read -r seen <alive; }} 2>/dev/null || break
-    up
-    [ $((${{up%%.*}} - ${{seen%%.*}})) -le {lease} ] || break
-done
-exec sh {restore}
-"""
-START_KEEPER = """cd {session} || exit 1
-{up}
-root={root}; keeper=
-{{ read -r keeper <keeper; }} 2>/dev/null
-[ -n "$keeper" ] && lives "$keeper" && exit 0
-up; echo "$up" >alive
-apart=setsid
-command -v setsid >/dev/null 2>&1 || apart=nohup
-$apart sh keeper.sh </dev/null >/dev/null 2>&1 &
-echo $! >keeper
-exit 0
-"""
-BEGIN = """{up}
-mkdir -p {folder} || exit 1
-if ! mkdir {session} 2>/dev/null; then
-    [ -d {session} ] || exit 1
-    owner=; keeper=
-    {{ read -r owner <{session}/owner; read -r keeper <{session}/keeper; }} 2>/dev/null
-    [ "$owner" = {owner} ] && exit 0
-    if [ -n "$keeper" ] && lives "$keeper"; then echo "$owner"; exit {busy}; fi
-    [ -f {restore} ] && sh {restore}
-    rm -rf {session}; mkdir {session} || exit 1
-fi
-echo {owner} >{session}/owner
-"""
-END = """keeper=
-{{ read -r keeper <{session}/keeper; }} 2>/dev/null
-[ -z "$keeper" ] || kill -9 "-$keeper" 2>/dev/null || kill -9 "$keeper" 2>/dev/null
-if [ -f {restore} ]; then sh {restore}; else rm -rf {session}; fi
-[ ! -e {session} ]
-"""
 
 
 class Session:
@@ -135,13 +81,14 @@ class Session:
         Raises:
             DeviceError: somebody else measures on this phone, or the folder cannot be written to.
         """
-        values = {"folder": words([str(self.base)]), "session": words([str(self.folder)]), "owner": words([self.owner]), "busy": BUSY, "up": batch.UP,
+        values = {"folder": words([str(self.base)]), "session": words([str(self.folder)]), "owner": words([self.owner]),
+                  "busy": scripts.BUSY, "up": batch.UP,
                   "restore": self._path("restore.sh")}  # fmt: skip
-        ended = self.shell(BEGIN.format(**values))
-        if ended.exit_code == BUSY and _is_gone(ended.text.strip()):
+        ended = self.shell(scripts.BEGIN.format(**values))
+        if ended.exit_code == scripts.BUSY and _is_gone(ended.text.strip()):
             self.shell(self._end_script())
-            ended = self.shell(BEGIN.format(**values))
-        if ended.exit_code == BUSY:
+            ended = self.shell(scripts.BEGIN.format(**values))
+        if ended.exit_code == scripts.BUSY:
             raise DeviceError(f"device {self.device!r} is being measured by {ended.text.strip()!r} (computer, process); wait for its end")
         if ended.exit_code:
             said = ended.stderr.decode(errors="replace").strip()[-200:]
@@ -150,12 +97,12 @@ class Session:
     def keep(self, changes: Iterable[Change] = ()) -> None:
         """Start the keeper, then set what the phone takes; called again after it restarted."""
         wanted = list(changes) or self.changes
-        restore = RESTORE.format(session=words([str(self.folder)]), changes="\n".join(f"{c.restore} >/dev/null 2>&1" for c in wanted))
-        keeper = KEEPER.format(session=words([str(self.folder)]), up=batch.UP, root=words([self._root]), every=KEEPER_LOOKS_EVERY_S,
+        restore = scripts.RESTORE.format(session=words([str(self.folder)]), changes="\n".join(f"{c.restore} >/dev/null 2>&1" for c in wanted))
+        keeper = scripts.KEEPER.format(session=words([str(self.folder)]), up=batch.UP, root=words([self._root]), every=KEEPER_LOOKS_EVERY_S,
                                lease=self._lease_s, restore=self._path("restore.sh"))  # fmt: skip
         self.push("restore.sh", restore.encode())
         self.push("keeper.sh", keeper.encode())
-        started = self.shell(START_KEEPER.format(session=words([str(self.folder)]), up=batch.UP, root=words([self._root])))
+        started = self.shell(scripts.START_KEEPER.format(session=words([str(self.folder)]), up=batch.UP, root=words([self._root])))
         if started.exit_code:
             raise DeviceError(f"device {self.device!r} lost its folder {str(self.folder)!r} meanwhile; measure again")
         self.changes = [change for change in wanted if self._take(change)]
@@ -170,7 +117,7 @@ class Session:
             self.again(lambda: self.transport.shell(self._end_script()), CLOSING_PAUSES_S)
 
     def _end_script(self) -> str:
-        return END.format(session=words([str(self.folder)]), restore=self._path("restore.sh"))
+        return scripts.END.format(session=words([str(self.folder)]), restore=self._path("restore.sh"))
 
     # --- files -----------------------------------------------------------------------------------------------------------
 
@@ -204,11 +151,13 @@ class Session:
         """
         paths = {name: f"m{number:05d}.{suffix}" for number, name in enumerate(names)}
         bundle: list[tuple[str, bytes]] = []
+        size = 0
         for name in names:
             bundle.append((paths[name], models[name]))
-            if sum(len(data) for _, data in bundle) >= BUNDLE_BYTES:
+            size += len(bundle[-1][1])
+            if size >= BUNDLE_BYTES:
                 self._push_bundle(bundle)
-                bundle = []
+                bundle, size = [], 0
         if bundle:
             self._push_bundle(bundle)
         return {name: str(self.folder / file) for name, file in paths.items()}

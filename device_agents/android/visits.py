@@ -89,31 +89,30 @@ class Visits:
         self._died = False
         start_uptime_s, begin_s = self._phone.clock[0], self._clock()
         folder = self._session.start(tasks, reading, mask(pinned) if pinned else None)
-        try:
-            seen, seen_at_s = 0, self._clock()
-            while seen < len(plans):
-                self._sleep(self._pause_s(len(plans) - seen))
-                polled = self._session.poll(folder, seen, reading)
-                if polled is None:
-                    raise DeviceError(f"device {self._device!r} lost its session's folder {folder!r} meanwhile; measure again")
-                for finished in polled.finished:
-                    visit, hot = self._visit(plans[seen], finished)
-                    seen, seen_at_s = seen + 1, self._clock()
-                    if hot:
-                        self._session.stop(folder)
-                    yield visit
-                    self._refuse_low_battery()
-                    if hot:
-                        return
-                rebooted = polled.uptime_s < start_uptime_s
-                silent_s = self._clock() - seen_at_s
-                if rebooted or (not polled.alive and not polled.finished and seen < len(plans)) or silent_s > self._protocol.timeout_s + START_S:
-                    self._note_death(plans[seen], rebooted, polled.alive)
+        seen, seen_at_s = 0, self._clock()
+        while seen < len(plans):  # left by an error, the batch ends with its session
+            self._sleep(self._pause_s(len(plans) - seen))
+            polled = self._session.poll(folder, seen, reading)
+            if polled is None:
+                raise DeviceError(f"device {self._device!r} lost its session's folder {folder!r} meanwhile; measure again")
+            for finished in polled.finished:
+                visit, hot = self._visit(plans[seen], finished)
+                seen, seen_at_s = seen + 1, self._clock()
+                if hot:
+                    self._session.stop(folder)
+                yield visit
+                refuse_low_battery(self._battery, self._protocol.least_battery_percent, self._device)
+                if hot:
                     return
-                if seen:
-                    self._visit_s = (seen_at_s - begin_s) / seen
-        finally:
-            self._session.stop(folder)
+            rebooted = polled.uptime_s < start_uptime_s
+            silent_s = self._clock() - seen_at_s
+            ended = not polled.alive and not polled.finished and seen < len(plans)
+            if rebooted or ended or silent_s > self._protocol.timeout_s + START_S:
+                self._note_death(plans[seen], rebooted, polled.alive)
+                break
+            if seen:
+                self._visit_s = (seen_at_s - begin_s) / seen
+        self._session.stop(folder)
 
     def _note_death(self, plan: VisitPlan, rebooted: bool, alive: bool) -> None:
         why = "it restarted" if rebooted else "its batch did not go on" if alive else "its batch was ended by something else"
@@ -193,9 +192,6 @@ class Visits:
                 f"device {self._device!r} ran the runner on the cores {listed(confirmed)}; expected {listed(self._protocol.cores)}, "
                 "so set cores that it lets processes stay on, or cores = [] not to pin"
             )
-
-    def _refuse_low_battery(self) -> None:
-        refuse_low_battery(self._battery, self._protocol.least_battery_percent, self._device)
 
 
 def refuse_low_battery(battery: state.Battery, least_percent: int, device: str) -> None:
