@@ -11,6 +11,7 @@ import importlib
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from profiler.farm_jobs import sentence
 
 PREFIX = "device:"
 PLACED_S = 120.0  # for a host with the device to be there and free
+SAME = "install the same version there as here"
 THREADS = 4  # of an agent's process: one that measures, one that waits for it, and others that stop and close
 CLOSED_S = 60.0  # for an agent to put its device back as it was
 
@@ -31,6 +33,14 @@ _CLASSES = {cls.__name__: cls for cls in (base.DeviceError, base.DeviceUnreachab
 
 class HostLost(DeviceUnreachable):
     """The host that a device hangs on has left the cluster, or the device's process there has died."""
+
+
+def own_version() -> str:
+    """Return the version of this package, empty where it is not installed."""
+    try:
+        return metadata.version("elastic-latency")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def resource(device: str) -> str:
@@ -53,12 +63,23 @@ class RayAgent(DeviceAgent):
         remote = ray.remote(num_cpus=0, resources={resource(device.name): 1}, max_restarts=0, max_concurrency=THREADS)(_HostedAgent)
         self._host = remote.remote(device)
         try:
-            self._get(self._host.placed.remote(), PLACED_S)
+            self._started()
             traits = self._answer(self._host.open.remote())
         except BaseException:
             ray.kill(self._host)
             raise
         self.model_format, self.runs_chains, self.gives_outputs = traits
+
+    def _started(self) -> None:
+        try:
+            found = self._get(self._host.version.remote(), PLACED_S)
+        except HostLost as error:
+            if "creation task" not in str(error.__cause__):
+                raise
+            said = str(error.__cause__).strip().splitlines()[-1]
+            raise DeviceUnreachable(f"the host of device {self._device.name!r} cannot start its agent ({said}); {SAME}") from error
+        if found != own_version():
+            raise DeviceUnreachable(f"the host of device {self._device.name!r} has version {found} of elastic-latency; {SAME}, {own_version()}")
 
     def info(self) -> DeviceInfo:
         """Return what the device and its runtime are."""
@@ -144,8 +165,9 @@ class _HostedAgent:
         self._stopped = 0  # calls of `measure` up to this one shall end
         self._one_at_a_time = threading.Lock()
 
-    def placed(self) -> None:
+    def version(self) -> str:
         """Answer, once there is a host with the device."""
+        return own_version()
 
     def open(self) -> Any:
         """Connect, and return what the agent's class says of it."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from contracts import AgentContract, pointwise_block, pointwise_weights
 
-from device_agents.base import VisitPlan
+from device_agents.base import DeviceUnreachable, VisitPlan
 from device_agents.devices import find_device
 from luts.store import MeasurementStore
 from profiler import ray_agent
@@ -189,3 +189,29 @@ def test_a_device_that_another_collection_uses_is_told(own_cluster: Any, monkeyp
             RayAgent(own_cluster, device)
     with RayAgent(own_cluster, device) as again:
         assert again.info().device == "simulated"
+
+
+def test_a_host_without_this_package_or_with_another_version_of_it_is_told(own_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class WithoutPackage:
+        def __init__(self, device: object) -> None:
+            raise ModuleNotFoundError("No module named 'profiler'")
+
+        def version(self) -> str:
+            return ""
+
+    class Older:
+        def __init__(self, device: object) -> None:
+            pass
+
+        def version(self) -> str:
+            return "0.0.9"
+
+    device = find_device("simulated")
+    for hosted, said in (
+        (WithoutPackage, r"device 'simulated' cannot start its agent \(ModuleNotFoundError: No module named 'profiler'\); install the same version"),
+        (Older, r"device 'simulated' has version 0\.0\.9 of elastic-latency; install the same version there as here, "),
+    ):
+        monkeypatch.setattr(ray_agent, "_HostedAgent", hosted)
+        with pytest.raises(DeviceUnreachable, match=said) as error:
+            RayAgent(own_cluster, device)
+        assert not isinstance(error.value, HostLost)
