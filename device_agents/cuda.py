@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from device_agents.base import Check
 from device_agents.local import LocalAgent
@@ -54,7 +54,7 @@ class CudaAgent(LocalAgent):
         if clock_mhz is not None:
             self._clock_limits_khz = [1000 * whole("clock_mhz", clock_mhz, 1)]
         switches = {"cuda_graphs": cuda_graphs, "l2_flush": l2_flush, "channels_last": channels_last}
-        self.runtime_options: dict[str, Any] = {"gpu": self.gpu, "precision": precision, **_given(switches, runtime)}
+        self.runtime_options.update({"gpu": self.gpu, **_given(switches, runtime)})
         self._engines = ExitStack()
 
     def checks(self) -> Iterator[Check]:

@@ -17,6 +17,7 @@ from device_agents.on_device.runtimes import runtime_class
 from device_agents.worker_channel import WorkerChannel
 from device_agents.worker_client import WorkerClient
 
+FILE_PRECISIONS = ("float32", "int8")  # that model files can hold
 TIMEOUT_S = 120.0  # of one visit or one model's loading; visits take milliseconds to seconds, so this is for hangs
 
 
@@ -50,7 +51,11 @@ class WorkerAgent(DeviceAgent):
                  timeout_s: float, worker_archive: bytes | None) -> None:  # fmt: skip
         self.device = device
         self.runtime = runtime
-        self.model_format = runtime_class(runtime).model_format
+        chosen = runtime_class(runtime)
+        self.model_format = chosen.model_format
+        precisions = getattr(chosen, "precisions", None)  # of a runtime that computes in another one than the model file's, when told so
+        if precision not in (precisions or FILE_PRECISIONS):
+            raise ValueError(f"precision is {precision!r}; runtime {runtime!r} runs {' and '.join(precisions or FILE_PRECISIONS)}")
         self.threads = whole("threads", threads, 1)
         self.batch = whole("batch", batch, 1)
         self.cores = None if cores is None else tuple(whole("cores", core, 0) for core in cores)
@@ -60,7 +65,7 @@ class WorkerAgent(DeviceAgent):
             raise ValueError(f"timeout_s is {timeout_s!r}; expected seconds above 0")
         self.precision = precision
         self.timeout_s = timeout_s
-        self.runtime_options: dict[str, Any] = {}  # keywords of the runtime's class
+        self.runtime_options: dict[str, Any] = {"precision": precision} if precisions else {}  # keywords of the runtime's class
         self._archive = archive.pack() if worker_archive is None else worker_archive
         self._info: DeviceInfo | None = None
         self._clock_limits_khz: Sequence[int | None] | None = None  # when the session began

@@ -20,6 +20,7 @@ from contracts import AgentContract, pointwise_block, pointwise_weights
 from device_agents import archive
 from device_agents.base import Check, DeviceUnreachable, RuntimeMissing, VisitPlan
 from device_agents.cuda import SWITCHES, CudaAgent
+from device_agents.local import LocalAgent
 from device_agents.on_device.runtimes import RUNTIMES, runtime_class
 
 GPU_RUNTIMES = tuple(SWITCHES)
@@ -190,10 +191,22 @@ def test_engines_of_tensorrt_are_kept_as_long_as_the_agent_and_no_longer():
     assert not Path(folder).exists()
 
 
-@pytest.mark.parametrize("name", GPU_RUNTIMES)
-def test_a_precision_that_a_runtime_does_not_run_is_refused_before_anything_is_loaded(name):
-    with pytest.raises(ValueError, match=f"precision is 'int4'; {name} runs float32"):
-        runtime_class(name)(1, precision="int4")
+@pytest.mark.parametrize(
+    ("runtime", "precision", "runs"),
+    [
+        ("torch-cuda", "int8", "float32 and float16"), ("onnxruntime-cuda", "float16", "float32"),
+        ("onnxruntime-tensorrt", "bfloat16", "float32 and float16"), ("onnxruntime", "float16", "float32 and int8"),
+    ],
+)  # fmt: skip
+def test_a_precision_that_a_runtime_does_not_run_is_refused_and_never_only_written_down(runtime, precision, runs):
+    agent = LocalAgent if runtime == "onnxruntime" else CudaAgent
+    with pytest.raises(ValueError, match=f"precision is '{precision}'; runtime '{runtime}' runs {runs}$"):
+        agent(runtime=runtime, precision=precision)
+
+
+def test_a_gpu_runtime_is_told_its_precision_wherever_it_runs():
+    assert LocalAgent(runtime="torch-cuda", precision="float16").runtime_options == {"precision": "float16"}
+    assert LocalAgent(precision="int8").runtime_options == {}
 
 
 # --- networks of PyTorch, on the CPU: what does not depend on where they run ----------------------------------------------

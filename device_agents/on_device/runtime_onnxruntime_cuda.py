@@ -31,7 +31,6 @@ class OnnxRuntimeCuda:
     Raises (constructor):
         RuntimeNotInstalled: ONNX Runtime is not there, or was built without the provider; or nvidia-ml-py is not there.
         GpuNotThere: no driver answers, or it knows no such GPU.
-        ValueError: a precision that the provider does not make of a model file.
     """
 
     model_format: ModelFormat = "onnx"
@@ -41,8 +40,6 @@ class OnnxRuntimeCuda:
     precisions: tuple[str, ...] = ("float32",)
 
     def __init__(self, threads: int, *, gpu: str = "", precision: str = "float32", cuda_graphs: bool = True, engines: str = "") -> None:
-        if precision not in self.precisions:
-            raise ValueError(f"precision is {precision!r}; {self.name} runs {' and '.join(self.precisions)}")
         chosen = chosen_gpu(gpu)
         self._runtime = _onnxruntime(self.provider)
         self._gpu = Gpu(chosen)

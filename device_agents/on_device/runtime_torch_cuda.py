@@ -22,7 +22,6 @@ CAPTURE_WARMUP = 3  # runs before a capture: libraries set themselves up in the 
 FLUSH_FACTOR = 2  # times the L2 cache are written over before each run
 UNKNOWN_L2_BYTES = 128 << 20  # as much as triton takes a GPU to have at most
 DEVICE = "cuda"
-PRECISIONS = ("float32", "float16")
 
 
 class TorchCudaRuntime:
@@ -33,17 +32,15 @@ class TorchCudaRuntime:
     Raises (constructor):
         RuntimeNotInstalled: PyTorch is not there, or not built for CUDA; or nvidia-ml-py is not there.
         GpuNotThere: no driver answers, or CUDA finds no GPU.
-        ValueError: a precision that it does not run.
     """
 
     model_format: ModelFormat = "torch"
     name = "torch-cuda"
     package = "torch"
+    precisions = ("float32", "float16")
 
     def __init__(self, threads: int, *, gpu: str = "", precision: str = "float32", cuda_graphs: bool = True, l2_flush: bool = False,
                  channels_last: bool = False) -> None:  # fmt: skip
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}; torch-cuda runs {' and '.join(PRECISIONS)}")
         chosen = chosen_gpu(gpu)
         self._torch = torch = _torch()
         self._gpu = _watched(torch, chosen)

@@ -50,6 +50,7 @@ class Session:
 class Runtime(Protocol):
     """What each runtime's class offers; `name`, `version` and `delegate` tell what is really in use, `package` where its code is.
 
+    One that makes other precisions of float32 files has `precisions`, and is told which by a keyword `precision` of its constructor.
     One that runs on another processor than the CPU may also have `state_reader(cores, clock_limits_khz)`, a StateReader of that,
     `timed_cycles` as in `timed_loop` by a clock of that, and `description`, which wins over `system_state.describe`. Further
     keywords of the constructor are its options.
