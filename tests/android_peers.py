@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 from adb_double import DEVICE_FOLDER, AdbDouble
-from real_adbd import RealAdbd, real_adbd
+from real_adbd import RealAdbd, real_adbd, write_key
 from tcp_relay import TcpRelay
 
-from device_agents.android import keys
 from device_agents.android.adb_server import NoServer, Server
 from device_agents.android.adb_server_transport import AdbServerTransport
 from device_agents.android.adb_shell_transport import AdbShellTransport
@@ -56,7 +55,7 @@ def running_adb_server() -> Iterator[AdbServer]:
     if program is None:
         pytest.skip("no adb here (Debian: apt-get install adb)")
     with tempfile.TemporaryDirectory(prefix="adb-server-") as home:
-        keys.make(Path(home, ".android", "adbkey"))
+        write_key(Path(home, ".android", "adbkey"))
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         environment = {"HOME": home, "PATH": os.environ["PATH"], "TMPDIR": home}
@@ -131,7 +130,7 @@ def device(kind: str, folder: Path) -> Iterator[tuple[AdbDouble | RealAdbd, TcpR
             yield real, real.relay, real.key
         return
     (folder / "device").mkdir()
-    keys.make(folder / "adbkey")
+    write_key(folder / "adbkey")
     with (
         AdbDouble(folder / "device", [(folder / "adbkey.pub").read_bytes()]) as double,
         TcpRelay((double.host, double.port)) as relay,
@@ -149,7 +148,6 @@ def peer(client: str, kind: str, folder: Path, server: AdbServer | None) -> Iter
             assert server is not None
             serial = f"{relay.host}:{relay.port}"
             made = Peer(AdbServerTransport(serial, server=server.address), relay, found, server.key)
-            made.authorise()
             server.attach(serial)
         try:
             yield made

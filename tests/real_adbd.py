@@ -8,6 +8,7 @@ other Android program: what a test puts into `system_bin` or `sys` while it runs
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -168,7 +169,7 @@ def missing() -> str | None:
 
 @contextlib.contextmanager
 def real_adbd(disk_mb: int = 64) -> Iterator[RealAdbd]:
-    """Run a device of one's own with a new key; where the machine cannot, the test is skipped with the reason."""
+    """Run a device of one's own; where the machine cannot, the test is skipped with the reason."""
     reason = missing()
     if reason:
         pytest.skip(reason)
@@ -196,8 +197,6 @@ def real_adbd(disk_mb: int = 64) -> Iterator[RealAdbd]:
 
 def furnish(folder: Path) -> None:
     """Lay out /system and /sys of a device, and its key."""
-    from device_agents.android import keys
-
     for name in ("system/bin", "sys", "root"):
         (folder / name).mkdir(parents=True)
     binaries = folder / "system" / "bin"
@@ -210,8 +209,27 @@ def furnish(folder: Path) -> None:
     (binaries / "getprop").write_text(GETPROP)
     (binaries / "getprop").chmod(0o755)
     write_properties(folder, PROPERTIES)
-    keys.make(folder / "adbkey")
+    write_key(folder / "adbkey")
     shutil.copy(folder / "adbkey.pub", folder / "adb_keys")
+
+
+@functools.cache
+def key_pair() -> tuple[bytes, bytes]:
+    """Return a private key and its public half, made once: making one takes a second on a busy machine."""
+    from device_agents.android import keys
+
+    with tempfile.TemporaryDirectory() as folder:
+        keys.make(Path(folder, "adbkey"))
+        return Path(folder, "adbkey").read_bytes(), Path(folder, "adbkey.pub").read_bytes()
+
+
+def write_key(path: Path) -> Path:
+    """Write the tests' key, and its public half beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(key_pair()[0])
+    path.chmod(0o600)
+    path.with_name(f"{path.name}.pub").write_bytes(key_pair()[1])
+    return path
 
 
 def write_properties(folder: Path, properties: dict[str, str]) -> None:

@@ -15,8 +15,9 @@ from adb_double import AdbDouble
 from adb_shell.exceptions import UsbReadFailedError
 from adb_shell.transport.base_transport import BaseTransport
 from android_peers import FOLDER, AdbServer, running_adb_server
+from real_adbd import write_key
 
-from device_agents.android import adb_server, adb_shell_device, discovery, keys
+from device_agents.android import adb_server, adb_shell_device, discovery
 from device_agents.android.adb_server import Listed, NoServer, Server
 from device_agents.android.adb_server_transport import AdbServerTransport
 from device_agents.android.adb_shell_transport import AdbShellTransport
@@ -89,8 +90,7 @@ def cables(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
-    keys.make(tmp_path / "adbkey")
-    return tmp_path / "adbkey"
+    return write_key(tmp_path / "adbkey")
 
 
 @pytest.mark.parametrize(

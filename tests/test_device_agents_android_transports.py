@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from adb_double import AdbDouble
 from android_peers import FOLDER, AdbServer, Peer, peer, running_adb_server
-from real_adbd import RealAdbd
+from real_adbd import RealAdbd, write_key
 from tcp_relay import TcpRelay
 
+from device_agents.android import keys
 from device_agents.android.adb_server_transport import AdbServerTransport
 from device_agents.android.adb_shell_transport import AdbShellTransport
 from device_agents.android.transport import CommandFailed, ConnectionLost, Transport, Unauthorised, words
@@ -94,12 +95,12 @@ def test_what_was_pushed_is_what_is_pulled(device: Peer, size: int) -> None:
 
 
 def test_no_name_is_executed(device: Peer) -> None:
-    for name in NASTY_NAMES:
-        path = f"{FOLDER}/{name}/{name}"
-        device.transport.push(name.encode(), path)
-        assert device.transport.pull(path) == name.encode()
-        assert device.transport.run(["cat", path]) == name
-        assert device.file(path).read_bytes() == name.encode()
+    for start in range(0, len(NASTY_NAMES), 4):
+        path = "/".join([FOLDER, *NASTY_NAMES[start : start + 4]])
+        device.transport.push(path.encode(), path)
+        assert device.transport.pull(path) == path.encode()
+        assert device.transport.run(["cat", path]) == path
+        assert device.file(path).read_bytes() == path.encode()
     assert not list(device.file(FOLDER).rglob("executed"))
     assert not Path("executed").exists()
 
@@ -194,6 +195,19 @@ def until_back(transport: Transport) -> str:
         except ConnectionLost:
             time.sleep(0.2)
     raise AssertionError("the connection does not come back")
+
+
+@pytest.mark.parametrize("kind", ["double", pytest.param("adbd", marks=pytest.mark.device_services)])
+def test_a_key_that_the_device_does_not_know_is_said_and_nothing_is_done(kind: str, tmp_path: Path) -> None:
+    keys.make(tmp_path / "other" / "adbkey")
+    with peer("adb_shell", kind, tmp_path, None) as device:
+        stranger = AdbShellTransport.tcp(device.relay.host, device.relay.port, tmp_path / "other" / "adbkey", accept_timeout_s=0.5)
+        start = time.monotonic()
+        with pytest.raises(Unauthorised, match="does not accept the key '.*other/adbkey'; unlock it, accept 'Allow USB debugging' .* on its screen"):
+            stranger.push(b"model", f"{FOLDER}/model")
+        assert time.monotonic() - start < 5
+        assert not device.file(f"{FOLDER}/model").exists()
+        assert device.transport.run(["echo", "known"]) == "known\n"
 
 
 def test_a_revoked_key_is_said_and_works_again_once_accepted(device: Peer) -> None:
@@ -295,7 +309,7 @@ def test_a_daemon_that_dies_is_reached_again_and_what_ran_goes_on(with_adbd: tup
 def test_a_device_that_restarts_is_reached_again_and_what_ran_is_gone(with_adbd: tuple[Transport, RealAdbd]) -> None:
     transport, adbd = with_adbd
     transport.push(b"model", f"{FOLDER}/model")
-    transport.shell("nohup sleep 60 </dev/null >/dev/null 2>&1 &")
+    transport.shell("nohup sh -c 'sleep 60; true' </dev/null >/dev/null 2>&1 &")
     assert len(adbd.pids("sleep")) == 1
     adbd.reboot()
     assert until_back(transport) == "back\n"
@@ -370,7 +384,7 @@ def test_a_device_before_android_7_tells_exit_codes_too(client: str, tmp_path: P
     (tmp_path / "device").mkdir()
     with AdbDouble(tmp_path / "device", shell_v2=False) as double:
         if server is None:
-            transport: Transport = AdbShellTransport.tcp(double.host, double.port, new_key(tmp_path))
+            transport: Transport = AdbShellTransport.tcp(double.host, double.port, write_key(tmp_path / "adbkey"))
         else:
             server.attach(double.serial)
             transport = AdbServerTransport(double.serial, server=server.address)
@@ -381,18 +395,11 @@ def test_a_device_before_android_7_tells_exit_codes_too(client: str, tmp_path: P
         transport.close()
 
 
-def new_key(folder: Path) -> Path:
-    from device_agents.android import keys
-
-    keys.make(folder / "adbkey")
-    return folder / "adbkey"
-
-
 def test_a_device_that_accepts_the_key_on_its_screen_goes_on(tmp_path: Path) -> None:
     (tmp_path / "device").mkdir()
     with AdbDouble(tmp_path / "device", keys=[]) as double:
         double.accepts_new_keys = True
-        transport = AdbShellTransport.tcp(double.host, double.port, new_key(tmp_path))
+        transport = AdbShellTransport.tcp(double.host, double.port, write_key(tmp_path / "adbkey"))
         assert transport.run(["echo", "hello"]) == "hello\n"
         transport.close()
         double.accepts_new_keys = False
@@ -403,7 +410,7 @@ def test_a_device_that_accepts_the_key_on_its_screen_goes_on(tmp_path: Path) -> 
 def test_a_device_that_answers_nothing_is_unreachable_in_time(tmp_path: Path) -> None:
     with AdbDouble(tmp_path) as double:
         double.silent = True
-        transport = AdbShellTransport.tcp(double.host, double.port, new_key(tmp_path))
+        transport = AdbShellTransport.tcp(double.host, double.port, write_key(tmp_path / "adbkey"))
         start = time.monotonic()
         with pytest.raises(ConnectionLost, match="cannot be reached"):
             transport.shell("true", timeout_s=0.5)
@@ -414,10 +421,9 @@ def test_an_address_where_nobody_listens_is_said(tmp_path: Path) -> None:
     with TcpRelay(("127.0.0.1", 1)) as relay:
         port = relay.port
     with pytest.raises(ConnectionLost, match=f"127.0.0.1:{port}' cannot be reached .Connection refused"):
-        AdbShellTransport.tcp("127.0.0.1", port, new_key(tmp_path)).shell("true")
+        AdbShellTransport.tcp("127.0.0.1", port, write_key(tmp_path / "adbkey")).shell("true")
 
 
 def test_words_are_read_back_as_they_were(with_double: tuple[Transport, AdbDouble]) -> None:
     transport, _ = with_double
-    for name in NASTY_NAMES:
-        assert transport.shell(f"printf %s {words([name])}").text == name
+    assert transport.shell(f"printf '%s/' {words(NASTY_NAMES)}").text == "/".join([*NASTY_NAMES, ""])
