@@ -7,7 +7,8 @@ import contextlib
 import shlex
 import threading
 from collections.abc import Coroutine, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -86,8 +87,10 @@ class SshConnection:
             raise DeviceUnreachable(f"the connection to {self.who} was closed before {doing}; measure again")
         future: Future[Result] = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), self._loop)
         try:
-            return future.result()
-        except (TimeoutError, asyncio.TimeoutError) as error:
+            return future.result(timeout_s + CLOSE_TIMEOUT_S)  # later only where the loop itself has ended
+        except CancelledError as error:  # by `close`, from another thread
+            raise DeviceUnreachable(f"the connection to {self.who} was closed while {doing}; measure again") from error
+        except (TimeoutError, asyncio.TimeoutError, FutureTimeoutError) as error:
             raise DeviceUnreachable(f"{self.who} did not answer within {timeout_s:g} s while {doing}; {AGAIN}") from error
         except (self._asyncssh.SFTPConnectionLost, self._asyncssh.SFTPNoConnection, self._asyncssh.DisconnectError, ConnectionError) as error:
             if isinstance(error, DeviceError):

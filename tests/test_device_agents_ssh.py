@@ -428,6 +428,17 @@ def test_a_worker_that_is_killed_and_one_that_hangs_are_told_apart(server, misbe
             visits(agent)
 
 
+def test_closing_from_another_thread_ends_a_visit_with_one_clear_line(server, misbehaving):
+    agent = echo(server, worker_archive=misbehaving("time.sleep(60)"))
+    agent.info()
+    closing = threading.Timer(0.5, agent.close)
+    closing.start()
+    with pytest.raises(DeviceError, match="was closed while running visit 'p'|was killed by SIG|was lost while") as caught:
+        visits(agent)
+    closing.join()
+    one_line(caught)
+
+
 def test_an_interrupt_during_a_visit_ends_the_worker(server, misbehaving):
     packed = misbehaving(f"open(os.environ['HOME'] + '/pid', 'w').write(str(os.getpid()))\nos.kill({os.getpid()}, signal.SIGINT)\ntime.sleep(60)")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore SIGINT, and so would this test
