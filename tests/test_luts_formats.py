@@ -259,3 +259,16 @@ def test_figures_of_one_block_are_pooled_as_if_their_samples_stood_together():
     assert first.relative_spread == pytest.approx(both.std() / both.mean() / len(both) ** 0.5)
     assert first.samples == 250
     assert second == other
+
+
+def test_files_of_before_blocks_had_details_are_read():
+    """Without squeeze-and-excitation's activations and the shortcut, which were then always the usual ones."""
+    table = full_table()
+    later = ("se_activation", "se_gate", "shortcut")
+    written = json.loads(create("json").encode(table))
+    for values in [*written["entries"], *(block for network in written["networks"] for block in network["blocks"])]:
+        for name in later:
+            values.pop(name, None)
+    assert create("json").decode(json.dumps(written).encode()).entries == tuple(table.entries.values())
+    frame = table.to_pandas().drop(columns=list(later))
+    assert create("csv").decode(frame.to_csv(index=False).encode()).entries == tuple(table.entries.values())

@@ -96,7 +96,7 @@ class TestMnasNetSmall(SpaceContract):
 class TestMnasNetTiny(SpaceContract):
     name = "mnasnet-tiny"
     small = all_fixed_but(name, stage2__depth=(1, 2, 3), stage2__skip=("none", "identity", "pool"), stage2__lone_skip=("none", "pool"),
-                          stage3__convolution=("sepconv", "mbconv3", "mbconv6", "conv"), stage1__width=(16, 24))  # fmt: skip
+                          stage3__convolution=("sepconv", "mbconv3", "mbconv6", "conv"), stage2__width=(24, 32))  # fmt: skip
 
 
 class FewNetworks(SpaceContract):

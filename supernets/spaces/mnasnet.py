@@ -68,7 +68,7 @@ SMALL = MnasTable(  # for a third of A1's latency, around the published MnasNet-
 )  # fmt: skip
 TINY = MnasTable(
     name="mnasnet-tiny", resolutions=(28,), resolution_step=4, image_channels=1, classes=10, stem_channels=8, stem_stride=2,
-    stages=(Stage((16, 24), 1, 1), Stage((24, 32, 40), 2, 2), Stage((48, 64), 2, 2)), head_channels=192,
+    stages=(Stage((16,), 1, 1), Stage((24, 32), 2, 2), Stage((64,), 2, 2)), head_channels=192,
 )  # fmt: skip
 
 
