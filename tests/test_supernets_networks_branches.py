@@ -1,6 +1,8 @@
 # ruff: noqa: E402  (torch may be missing: the imports below it need it)
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,9 @@ from supernets.networks.branches import (
 )
 from supernets.networks.calibration import calibrate
 from supernets.networks.functional import batch_norm, forward, running_norm
+from supernets.networks.gates import BranchBudget, BranchGates
 from supernets.networks.merging import random_branched_tensors
+from supernets.space import Choice
 from supernets.spaces.repnas import branches as branches_of_space
 
 pytestmark = pytest.mark.torch
@@ -120,6 +124,21 @@ def test_gates_scale_their_branches():
     torch.testing.assert_close(gated, branched_forward([BLOCK], x, tensors, {NAME: (KXK,)}))
 
 
+def test_a_gate_learns_how_much_its_branch_answers_what_is_wanted():
+    block = replace(BLOCK, activation="none")
+    tensors = random_branched_tensors([block], {NAME: BRANCHES}, torch.Generator().manual_seed(0))
+    x, wanted = torch.randn(2, 2, 6, 8, 8, generator=torch.Generator().manual_seed(1))
+    learner = BranchGates((f"b.{branch}" for branch in BRANCHES), BranchBudget(limit=3))
+    scores = learner.scores(np.random.default_rng(2))
+    gates = {name.replace("b.", f"{NAME}."): gate for name, gate in learner.gates(scores).items()}
+    kept = tuple(branch for branch in BRANCHES if f"{NAME}.{branch}" in gates)
+    (wanted * branched_forward([block], x, tensors, {NAME: kept}, batch_norm, gates)).sum().backward()
+    soft = torch.sigmoid(scores.detach())
+    for i, branch in enumerate(BRANCHES):
+        alone = (wanted * branched_forward([block], x, tensors, {NAME: (branch,)}, batch_norm)).sum() if branch in kept else torch.tensor(0.0)
+        torch.testing.assert_close(learner.alpha.grad[i], alone * soft[i] * (1 - soft[i]), rtol=1e-4, atol=1e-4)
+
+
 def test_an_architecture_that_keeps_no_branch_of_a_block_keeps_the_convolution(space):
     smallest = space.smallest()
     assert set(kept_branches(space.blocks(smallest), smallest).values()) == {(KXK,)}
@@ -203,3 +222,24 @@ def test_branches_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="block 'p' .* has no convolution of a kernel above 1"):
         branched_convolution(BlockSpec("conv_bn", 8, 6, 6, name="p"))
     assert possible_branches(next(BlockSpec("conv_bn", 8, 6, 6, name="p").convolutions())) == ()
+
+
+def test_an_elastic_space_may_have_branches_too():
+    plain = spaces.space("ofa-mobilenetv3-tiny:resolutions=16,classes=3")
+    places = ("stage1.block0", "stage2.block1")
+    choices = [Choice(f"{place}.{branch}", (0, 1)) for place in places for branch in BRANCHES[: 7 if place.endswith("1") else 6]]
+    space = replace(plain, choices=(*plain.choices, *choices))
+    supernet = BranchedSupernet(space, kernel_transform=True, seed=2)
+    with torch.no_grad():
+        for name, tensor in supernet.tensors().items():
+            if name.endswith("_matrix"):
+                tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(len(tensor)))
+    images = [torch.randn(6, 1, 16, 16, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    for seed in range(4):
+        architecture = space.sample(np.random.default_rng(seed))
+        blocks = space.blocks(architecture)
+        kept, child = kept_branches(blocks, architecture), {name: t.detach() for name, t in supernet.child(architecture).items()}
+        assert set(kept) <= {f"{place}.depthwise" for place in places}
+        expected = branched_forward(blocks, images[0], {**child, **calibrate_branches(blocks, child, kept, images)}, kept)
+        torch.testing.assert_close(forward(blocks, images[0], merged_child(space, supernet.tensors(), architecture, images)), expected,
+                                   rtol=1e-4, atol=1e-4)  # fmt: skip

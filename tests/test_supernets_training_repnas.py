@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from supernets import spaces
 from supernets.networks.branched import branched_forward, calibrate_branches, merged_child
-from supernets.networks.branches import branched_slices, kept_branches
+from supernets.networks.branches import branched_slices, has_branches, kept_branches
 from supernets.networks.checkpoint import KIND, read_tensors, supernet_metadata
 from supernets.networks.functional import forward
 from supernets.networks.gates import BranchBudget
@@ -23,7 +23,7 @@ from supernets.training.loop import train
 from supernets.training.phases import Phase, Recipe
 from supernets.training.recipes import recipe as plain_recipe
 from supernets.training.repnas import PRESETS, RECIPES, small, three_phases
-from supernets.training.repnas_sampler import BUDGETED, CHOSEN, GATED, BranchSampler, BranchSettings, has_branches
+from supernets.training.repnas_sampler import BUDGETED, CHOSEN, GATED, BranchSampler, BranchSettings
 from supernets.training.state import TrainingError, read_state
 
 pytestmark = pytest.mark.torch

@@ -17,13 +17,18 @@ from supernets.blocks import BlockSpec, Convolution
 from supernets.counts import block_tensors
 from supernets.networks.functional import Tensors
 from supernets.networks.slicing import cut_kernel
-from supernets.space import Architecture
+from supernets.space import Architecture, SearchSpace
 from supernets.spaces.repnas import BRANCHES
 
 Kept: TypeAlias = Mapping[str, tuple[str, ...]]  # a convolution's name → its branches; convolutions not named are plain
 
 POINT, KXK, POINT_KXK, POINT_AVERAGE, ROW, COLUMN, SKIP = BRANCHES
 _BRANCHED_PARTS = ("conv", "depthwise", "spatial")  # the one convolution of a block that has branches
+
+
+def has_branches(space: SearchSpace) -> bool:
+    """Whether blocks of a space have branches to choose: then a choice of 0 or 1 for each, `<block>.<branch>`."""
+    return any(choice.kind in BRANCHES for choice in space.choices)
 
 
 def possible_branches(convolution: Convolution) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from supernets.counts import macs
 from supernets.networks.branched import BranchedSupernet, branched_forward
-from supernets.networks.branches import branched_slices, kept_branches
+from supernets.networks.branches import branched_slices, has_branches, kept_branches
 from supernets.networks.checkpoint import CheckpointError, check_tensors, save_supernet, supernet_metadata
 from supernets.networks.functional import batch_norm, forward
 from supernets.networks.slicing import child_tensors
@@ -33,7 +33,7 @@ from supernets.space import Architecture, SearchSpace
 from supernets.training.data import ImageData
 from supernets.training.images import augmented, network_input
 from supernets.training.phases import Phase, Recipe
-from supernets.training.repnas_sampler import KINDS, BranchSampler, Drawn, has_branches, kinds_of
+from supernets.training.repnas_sampler import KINDS, BranchSampler, Drawn, kinds_of
 from supernets.training.state import CHECKPOINT_FILE, TrainingError, TrainState, locked, read_state, refuse_others, write_state
 from supernets.training.validation import accuracy
 

@@ -71,11 +71,6 @@ class BranchSettings:
         return cls(**{**values, "budget": BranchBudget(**values.get("budget", {}))})
 
 
-def has_branches(space: SearchSpace) -> bool:
-    """Whether blocks of a space have branches to choose."""
-    return any(choice.kind in BRANCHES for choice in space.choices)
-
-
 @dataclass
 class Drawn:
     """One child of a step: its architecture, and the gates of its branches by the prefix of the branch's tensors, if they learn."""
