@@ -89,6 +89,17 @@ def test_a_trained_static_network_computes_what_its_folded_tensors_do(name: str)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters(blocks)
 
 
+@pytest.mark.parametrize("name", ["ofa-proxyless-tiny", "ofa-resnet50-tiny", "bignas-tiny", "mnasnet-tiny", "repvgg-tiny", "repnas-tiny"])
+def test_a_static_network_is_exported_as_a_program_that_computes_the_same(name: str) -> None:
+    searched = space(name)
+    blocks = searched.blocks(searched.sample(np.random.default_rng(8)))
+    network = StaticNetwork(blocks, seed=1).eval()
+    images = torch.randn(2, blocks[0].in_channels, blocks[0].input_side, blocks[0].input_side, generator=torch.Generator().manual_seed(0))
+    program = torch.export.export(network, (images,))
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(images), network(images))
+
+
 def test_a_maximum_of_what_may_be_negative_is_refused() -> None:
     blocks = [
         BlockSpec("conv_bn", 8, 3, 8, kernel_size=3, activation="h_swish", name="stem"),
