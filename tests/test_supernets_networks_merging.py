@@ -127,19 +127,38 @@ def test_a_whole_network_merges_after_its_norms_are_calibrated(repnas):
     assert set(plain) == {f"{c.name}.{part}" for block in blocks for c in block.convolutions() for part in ("weight", "bias")}
 
 
-def test_merged_tensors_are_written_and_run_as_onnx(repnas):
+def by_onnx(blocks, weights, x):
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     from supernets.export.onnx_graph import onnx_model
 
-    _, _, blocks, kept = repnas
-    tensors = random_branched_tensors(blocks, kept, torch.Generator().manual_seed(1))
-    x = images(blocks, 1, torch.float32)
-    plain = merged(blocks, tensors, kept)
-    model = onnx_model(blocks, fold({name: tensor.numpy() for name, tensor in plain.items()}, blocks))
-    (found,) = onnxruntime.InferenceSession(model).run(None, {"input": x.numpy()})
-    expected = branched_forward(blocks, x, tensors, kept).numpy()
-    assert np.abs(found - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
+    (found,) = onnxruntime.InferenceSession(onnx_model(blocks, weights)).run(None, {"input": x})
+    return found
+
+
+def by_tflite(blocks, weights, x):
+    interpreters = pytest.importorskip("ai_edge_litert.interpreter")
+    from supernets.export.tflite_graph import tflite_model
+
+    interpreter = interpreters.Interpreter(model_content=tflite_model(blocks, weights), num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x.transpose(0, 2, 3, 1))
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+@pytest.mark.parametrize("run", [by_onnx, by_tflite])
+def test_merged_networks_are_written_and_run_as_graphs_that_answer_like_the_branches(repnas, run):
+    space, _, _, _ = repnas
+    for seed in range(3):
+        architecture = space.sample(np.random.default_rng(seed))
+        blocks = space.blocks(architecture)
+        kept = kept_branches(blocks, architecture)
+        tensors = random_branched_tensors(blocks, kept, torch.Generator().manual_seed(seed))
+        x = images(blocks, 1, torch.float32)
+        plain = {name: tensor.numpy() for name, tensor in merged(blocks, tensors, kept).items()}
+        expected = branched_forward(blocks, x, tensors, kept).numpy()
+        assert np.abs(run(blocks, fold(plain, blocks), x.numpy()) - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
 
 
 def test_the_graphs_of_two_choices_of_branches_differ_in_numbers_alone(repnas):

@@ -50,7 +50,7 @@ def small(epochs: tuple[float, float, float] = (1, 3, 4), start: str = "equal", 
     phases = three_phases(epochs, 0.05)
     if not learned:
         phases = tuple(Phase(**{**phase.to_dict(), "children": (BUDGETED,)}) if phase.name == "search" else phase for phase in phases)
-    branches = BranchSettings(BranchBudget(fraction=kept), learning_rate=0.02, weight_decay=0.0, start=start)
+    branches = BranchSettings(BranchBudget(fraction=kept), learning_rate=0.05, weight_decay=0.0, start=start)
     return Recipe("repnas-small", phases, crop_padding=2, kernel_transform=False, gradient_norm=5.0, branches=branches)
 
 
