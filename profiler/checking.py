@@ -66,7 +66,7 @@ def check_repeatability(agent: DeviceAgent, minutes: float, report: Callable[[in
         DeviceError: the device or its worker failed.
     """
     info = agent.info()
-    maker = model_maker or default_model_maker(agent.model_format, info.batch)
+    maker = model_maker or default_model_maker(agent.model_format, info.batch, info.precision)
     blocks = sorted(distinct_blocks(space(SPACE).restrict({"resolution": (RESOLUTION,)})), key=block_macs)
     chosen = [blocks[round((i + 1) * len(blocks) / (MODELS + 1))] for i in range(MODELS)]
     models = {f"model-{i}": maker([block]) for i, block in enumerate(chosen)}

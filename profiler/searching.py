@@ -24,6 +24,7 @@ from profiler.measuring.session import condition_of
 from profiler.subnet import SubnetRecord, record_of
 from profiler.verifying import measure_items
 from search.driver import HistoryPoint, SearchResult, search
+from search.rewards import objective_of
 from search.settings import SearchSettings
 from supernets.space import Architecture, SearchSpace
 from supernets.spaces import space as search_space
@@ -99,23 +100,25 @@ def search_subnet(
     seed: int,
     report: Callable[[HistoryPoint], None],
     safety_margin: float = 0.0,
+    objective: str = "budget",
 ) -> tuple[SubnetRecord, SearchResult]:
-    """Return the best subnet under the budget by the predictors, as a record, with the whole result.
+    """Return the best subnet by the predictors, under the budget or by another objective (`search.rewards`), as a record, with the whole result.
 
     Raises:
         BudgetError: no network of the space keeps the budget; the text names the lowest latency.
     """
     accuracy, latency = predictors.accuracy.predict, predictors.latency.predict
-    result = search(predictors.space, accuracy, latency, max_latency_ms, strategy, settings, seed, report, safety_margin)
+    result = search(predictors.space, accuracy, latency, max_latency_ms, strategy, settings, seed, report, safety_margin, objective)
     share = float(np.mean(predictors.random_latencies_ms(seed) > max_latency_ms))
     facts = {
-        "strategy": strategy, "seed": seed, "settings": settings.to_dict(), "safety_margin": safety_margin, "evaluations": result.evaluations,
+        "strategy": strategy, "objective": objective, "latency_ms": max_latency_ms, "seed": seed, "settings": settings.to_dict(), "safety_margin": safety_margin, "evaluations": result.evaluations,
         "lowest_latency_ms": result.lowest.latency_ms, "random_networks_over_budget": share,
     }  # fmt: skip
     finalists = tuple(
         {"architecture": f.architecture.to_dict(), "predicted_accuracy": f.accuracy, "predicted_latency_ms": f.latency_ms} for f in result.finalists
     )
-    record = record_of(result.best.architecture, max_latency_ms=max_latency_ms, condition=predictors.condition, search=facts, finalists=finalists)
+    budget_ms = max_latency_ms if objective == "budget" else None  # a target is no budget
+    record = record_of(result.best.architecture, max_latency_ms=budget_ms, condition=predictors.condition, search=facts, finalists=finalists)
     return record.changed(predicted_latency_ms=result.best.latency_ms, predicted_accuracy=result.best.accuracy), result
 
 
@@ -151,7 +154,7 @@ def refuse_other_condition(agent: DeviceAgent, condition: Mapping[str, Any] | No
 
 
 def best_kept(record: SubnetRecord) -> SubnetRecord:
-    """Return the record with its best finalist that keeps the budget by measurement: by measured accuracy where there is one.
+    """Return the record with its best finalist by measurement that keeps the budget, if there is one: by measured accuracy where there is one.
 
     Raises:
         NoneKeptError: none of them keeps it.
@@ -164,12 +167,21 @@ def best_kept(record: SubnetRecord) -> SubnetRecord:
             f"the fastest took {lowest:.4g} ms",
             "search again with --safety-margin 0.05, or raise the budget",
         )
-    best = max(kept, key=lambda finalist: finalist.get("measured_accuracy", finalist["predicted_accuracy"]))
+    best = kept[int(np.argmax(_worth(record, kept)))]
     chosen = record_of(record.space.architecture(Architecture.from_dict(best["architecture"])))
     return record.changed(
         architecture=chosen.architecture, macs=chosen.macs, parameters=chosen.parameters, predicted_latency_ms=best["predicted_latency_ms"],
         predicted_accuracy=best["predicted_accuracy"], measured_latency_ms=best["measured_latency_ms"],
     )  # fmt: skip
+
+
+def _worth(record: SubnetRecord, finalists: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return what measured finalists are worth by the objective they were searched for."""
+    accuracies = np.array([finalist.get("measured_accuracy", finalist["predicted_accuracy"]) for finalist in finalists])
+    facts = record.search or {}
+    if facts.get("objective", "budget") == "budget":
+        return accuracies
+    return objective_of(facts["objective"], facts["latency_ms"]).values(accuracies, np.array([f["measured_latency_ms"] for f in finalists]))
 
 
 def demoted(record: SubnetRecord, measured_latency_ms: float) -> SubnetRecord:

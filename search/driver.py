@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from search.lowest import lowest_latency
-from search.objectives import BudgetError, Candidate, Candidates, ConstrainedMaximum
+from search.objectives import BudgetError, Candidate, Candidates, Objective
 from search.pareto import ParetoArchive
+from search.rewards import objective_of
 from search.scoring import Estimate, Scoreboard
 from search.settings import SearchSettings
 from search.strategies import Strategy, create
@@ -33,7 +34,7 @@ class HistoryPoint:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found: the best network, `finalists` (the best different ones, best first) and more.
+    """What a search found: the best network by its objective, `finalists` (the best different ones, best first) and more.
 
     `front` holds the most accurate network scored at each latency, lowest latency first; `lowest` the network of the
     lowest reachable latency; `evaluations` counts networks scored, `latency_evaluations` networks whose latency was looked up.
@@ -48,6 +49,7 @@ class SearchResult:
     latency_evaluations: int
     max_latency_ms: float
     safety_margin: float
+    objective: str
     strategy: str
     settings: SearchSettings
     seed: int
@@ -100,42 +102,45 @@ def search(
     seed: int = 0,
     progress: Callable[[HistoryPoint], None] | None = None,
     safety_margin: float = 0.0,
+    objective: str = "budget",
 ) -> SearchResult:
-    """Return the most accurate networks of a (restricted) space whose latency keeps a budget.
+    """Return the best networks of a (restricted) space by an objective: the most accurate ones whose latency keeps a budget, or another.
 
     `accuracy` and `latency` take a population (n, n_choices) and return one figure each, shape (n,); each network is
-    looked up once. `safety_margin` is the share by which latency may turn out higher than estimated (0.05: five percent).
-    `progress` is called after each generation. The same seed gives the same result.
+    looked up once. `max_latency_ms` is the budget, or the target of another objective (`search.rewards`); `safety_margin` is
+    the share by which latency may turn out higher than estimated (0.05: five percent). `progress` is called after each
+    generation. The same seed gives the same result.
 
     Raises:
         BudgetError: no network keeps the budget; it says which budget one would keep.
         EstimateError: `accuracy` or `latency` returned something else than finite numbers.
-        UnknownStrategyError: no strategy has that name.
-        ValueError: a budget or margin out of range.
+        UnknownStrategyError, UnknownObjectiveError: no strategy or objective has that name.
+        ValueError: a budget or margin out of range, or a strategy that does not work on this space.
+        ImportError: the package the strategy learns with is not installed.
     """
-    objective = ConstrainedMaximum(max_latency_ms, safety_margin)
+    aim = objective_of(objective, max_latency_ms, safety_margin)
     settings = settings or SearchSettings()
     rng = np.random.default_rng(seed)
     proposer = create(strategy, space, settings, rng)
     scoreboard = Scoreboard(accuracy, latency)
     lowest = lowest_latency(space, scoreboard.latencies_ms, rng)
     lowest_ms = float(scoreboard.latencies_ms(lowest)[0])
-    if not objective.feasible(np.array([lowest_ms]))[0]:
+    if not aim.feasible(np.array([lowest_ms]))[0]:
         raise BudgetError(space.name, max_latency_ms, lowest_ms, space.decode(lowest)[0], safety_margin)
     start = scoreboard.score(lowest)
-    finalists, archive, history = _generations(proposer, scoreboard, objective, settings, start, progress)
+    finalists, archive, history = _generations(proposer, scoreboard, aim, settings, start, progress)
     named = _candidates(space, finalists)
     return SearchResult(
         best=named[0], finalists=named, front=_candidates(space, archive.front), lowest=_candidates(space, start)[0], history=tuple(history),
         evaluations=scoreboard.evaluations, latency_evaluations=scoreboard.latency_evaluations, max_latency_ms=max_latency_ms,
-        safety_margin=safety_margin, strategy=strategy, settings=settings, seed=seed,
+        safety_margin=safety_margin, objective=objective, strategy=strategy, settings=settings, seed=seed,
     )  # fmt: skip
 
 
 def _generations(
     strategy: Strategy,
     scoreboard: Scoreboard,
-    objective: ConstrainedMaximum,
+    objective: Objective,
     settings: SearchSettings,
     start: Candidates,
     progress: Callable[[HistoryPoint], None] | None,
@@ -147,6 +152,7 @@ def _generations(
         if generation:
             proposals, share = _proposals(strategy, scoreboard, objective, settings, share)
             found = scoreboard.score(proposals)
+        found = objective.valued(found)
         strategy.tell(found)
         archive.add(found)
         finalists = finalists.with_more(found)
@@ -160,9 +166,7 @@ def _generations(
     return finalists, archive, history
 
 
-def _proposals(
-    strategy: Strategy, scoreboard: Scoreboard, objective: ConstrainedMaximum, settings: SearchSettings, share: float
-) -> tuple[Population, float]:
+def _proposals(strategy: Strategy, scoreboard: Scoreboard, objective: Objective, settings: SearchSettings, share: float) -> tuple[Population, float]:
     """Return up to one generation of different networks within the budget, none scored before; and the share of proposals that were.
 
     `share` is what to expect of it: the last generation's.

@@ -1,4 +1,4 @@
-"""What a search is for, and what it hands round: candidates, and the constrained maximum that ranks them.
+"""What a search is for, and what it hands round: candidates, and the objectives that rank them; see also `search.rewards`.
 
 Accuracies are on the scale the accuracy function uses (higher is better), latencies in milliseconds.
 """
@@ -6,8 +6,9 @@ Accuracies are on the scale the accuracy function uses (higher is better), laten
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,23 @@ class BudgetError(ValueError):
 
 @dataclass(frozen=True)
 class Candidates:
-    """Scored architectures: population (n, n_choices), accuracies (n,), latencies_ms (n,)."""
+    """Scored architectures: population (n, n_choices), accuracies (n,), latencies_ms (n,), and values (n,): what the objective makes of both.
+
+    Higher values are better; without an objective they are the accuracies.
+    """
 
     population: Population
     accuracies: Figures
     latencies_ms: Figures
+    values: Figures = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
-        if not len(self.population) == len(self.accuracies) == len(self.latencies_ms):
+        if not len(self.values):
+            object.__setattr__(self, "values", self.accuracies)
+        if not len(self.population) == len(self.accuracies) == len(self.latencies_ms) == len(self.values):
             raise ValueError(
-                f"candidates hold {len(self.population)} architectures, {len(self.accuracies)} accuracies and {len(self.latencies_ms)} latencies; "
-                "expected as many of each"
+                f"candidates hold {len(self.population)} architectures, {len(self.accuracies)} accuracies, {len(self.latencies_ms)} latencies and "
+                f"{len(self.values)} values; expected as many of each"
             )
 
     def __len__(self) -> int:
@@ -52,15 +59,14 @@ class Candidates:
 
     def take(self, rows: Indices | Mask | slice) -> Candidates:
         """Return the candidates of these rows."""
-        return Candidates(self.population[rows], self.accuracies[rows], self.latencies_ms[rows])
+        return Candidates(self.population[rows], self.accuracies[rows], self.latencies_ms[rows], self.values[rows])
 
     def with_more(self, others: Candidates) -> Candidates:
         """Return these candidates followed by others."""
         return Candidates(
-            np.concatenate([self.population, others.population]),
-            np.concatenate([self.accuracies, others.accuracies]),
-            np.concatenate([self.latencies_ms, others.latencies_ms]),
-        )
+            np.concatenate([self.population, others.population]), np.concatenate([self.accuracies, others.accuracies]),
+            np.concatenate([self.latencies_ms, others.latencies_ms]), np.concatenate([self.values, others.values]),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,29 @@ class Candidate:
         return cls(Architecture.from_dict(data["architecture"]), float(data["accuracy"]), float(data["latency_ms"]))
 
 
+class Objective(ABC):
+    """What a search maximises: a value of each network's accuracy and latency, of networks it takes at all."""
+
+    @abstractmethod
+    def feasible(self, latencies_ms: Figures) -> Mask:
+        """Return which latencies are taken at all, shape (n,)."""
+
+    @abstractmethod
+    def values(self, accuracies: Figures, latencies_ms: Figures) -> Figures:
+        """Return what networks are worth, shape (n,); higher is better."""
+
+    def valued(self, candidates: Candidates) -> Candidates:
+        """Return the candidates with this objective's values."""
+        return replace(candidates, values=self.values(candidates.accuracies, candidates.latencies_ms))
+
+    def best_first(self, candidates: Candidates) -> Indices:
+        """Return the rows of the feasible candidates: higher value first, then lower latency, then as given."""
+        order = np.lexsort((candidates.latencies_ms, -self.values(candidates.accuracies, candidates.latencies_ms)))
+        return order[self.feasible(candidates.latencies_ms)[order]]
+
+
 @dataclass(frozen=True)
-class ConstrainedMaximum:
+class ConstrainedMaximum(Objective):
     """The highest accuracy among networks whose latency, `safety_margin` added (0.05: five percent), is within the budget.
 
     Raises:
@@ -99,8 +126,7 @@ class ConstrainedMaximum:
     safety_margin: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.max_latency_ms) and self.max_latency_ms > 0):
-            raise ValueError(f"max_latency_ms is {self.max_latency_ms}; expected a positive number of milliseconds")
+        positive_ms("max_latency_ms", self.max_latency_ms)
         if not (math.isfinite(self.safety_margin) and self.safety_margin >= 0):
             raise ValueError(f"safety_margin is {self.safety_margin}; expected a share of the latency such as 0.05, or 0 for none")
 
@@ -109,7 +135,16 @@ class ConstrainedMaximum:
         kept: Mask = latencies_ms * (1 + self.safety_margin) <= self.max_latency_ms
         return kept
 
-    def best_first(self, candidates: Candidates) -> Indices:
-        """Return the rows of the feasible candidates: higher accuracy first, then lower latency, then as given."""
-        order = np.lexsort((candidates.latencies_ms, -candidates.accuracies))
-        return order[self.feasible(candidates.latencies_ms)[order]]
+    def values(self, accuracies: Figures, latencies_ms: Figures) -> Figures:
+        """Return the accuracies."""
+        return accuracies
+
+
+def positive_ms(name: str, value_ms: float) -> None:
+    """Do nothing where the value is a positive number.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not (math.isfinite(value_ms) and value_ms > 0):
+        raise ValueError(f"{name} is {value_ms}; expected a positive number of milliseconds")

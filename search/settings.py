@@ -9,7 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Settings of one search; the shares, probabilities and `patience` steer evolution, the rest holds for every strategy.
+    """Settings of one search; the shares, probabilities and `patience` steer evolution, `controller_learning_rate` the RL controller.
+
+    The rest holds for every strategy.
 
     A generation scores up to `population_size` networks never scored before. It asks its strategy at most `attempts`
     times for networks within the budget, and goes on with those it has.
@@ -25,6 +27,7 @@ class SearchSettings:
     mutation_probability: float = 0.1  # of each gene: the slots of one block together, or one depth
     resolution_probability: float = 0.5
     patience: int = 30  # generations without a better network until a new line of descent begins; the finder of OFA has one line only
+    controller_learning_rate: float = 0.00035  # of NASNet's controller, for thousands of networks
     attempts: int = 5
     finalists: int = 10
 
@@ -35,6 +38,8 @@ class SearchSettings:
         for name in ("parent_share", "mutation_share", "mutation_probability", "resolution_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
+        if not 0 < self.controller_learning_rate < 1:
+            raise ValueError(f"controller_learning_rate is {self.controller_learning_rate}; expected a number between 0 and 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a JSON-serialisable mapping."""

@@ -63,5 +63,5 @@ def test_an_empty_archive_has_no_front() -> None:
 
 
 def test_candidates_of_unequal_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 architectures, 1 accuracies and 2 latencies"):
+    with pytest.raises(ValueError, match="2 architectures, 1 accuracies, 2 latencies and 1 values"):
         Candidates(np.zeros((2, 3), dtype=np.int8), np.zeros(1), np.zeros(2))

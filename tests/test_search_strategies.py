@@ -3,13 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from search.driver import search
 from search.objectives import Candidates
+from search.rewards import objective_of
 from search.settings import SearchSettings
 from search.strategies import STRATEGIES, UnknownStrategyError, create
-from supernets.space import Population, SearchSpace
+from search.strategies.coarse_to_fine import coarse_set
+from supernets.space import Population, SearchSpace, unique_rows
 from supernets.spaces import space
 
 TINY = space("ofa-mobilenetv3-tiny")
+every = pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"exhaustive"}))  # that one takes small spaces only
 
 
 def told(population: Population) -> Candidates:
@@ -21,7 +25,7 @@ def all_allowed(searched: SearchSpace, population: Population) -> bool:
     return all(searched.architecture(architecture) == architecture for architecture in searched.decode(population))
 
 
-@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@every
 def test_proposals_are_as_many_as_asked_for_and_architectures_of_the_restricted_space(name: str) -> None:
     narrow = TINY.restrict({"resolution": [24, 28], "kernel_size": [3, 7], "stage2.depth": [3]})
     strategy = create(name, narrow, SearchSettings(population_size=20), np.random.default_rng(0))
@@ -33,7 +37,7 @@ def test_proposals_are_as_many_as_asked_for_and_architectures_of_the_restricted_
         strategy.tell(told(narrow.sample_different(1 if generation == 0 else 20, np.random.default_rng(generation))))
 
 
-@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@every
 def test_the_same_seed_makes_the_same_proposals(name: str) -> None:
     first, second = (create(name, TINY, SearchSettings(), np.random.default_rng(5)) for _ in range(2))
     for strategy in (first, second):
@@ -42,7 +46,7 @@ def test_the_same_seed_makes_the_same_proposals(name: str) -> None:
     assert np.array_equal(first.ask(100), second.ask(100))
 
 
-@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@every
 def test_a_generation_in_which_nothing_was_found_is_survived(name: str) -> None:
     strategy = create(name, TINY, SearchSettings(), np.random.default_rng(0))
     strategy.tell(told(TINY.encode([TINY.smallest()])))
@@ -52,7 +56,9 @@ def test_a_generation_in_which_nothing_was_found_is_survived(name: str) -> None:
 
 
 def test_an_unknown_strategy_is_named_with_the_known_ones() -> None:
-    with pytest.raises(UnknownStrategyError, match="unknown search strategy 'genius'; known strategies: evolution, random"):
+    with pytest.raises(
+        UnknownStrategyError, match="unknown search strategy 'genius'; known strategies: coarse-to-fine, evolution, exhaustive, random, rl-controller"
+    ):
         create("genius", TINY, SearchSettings(), np.random.default_rng(0))
 
 
@@ -133,3 +139,58 @@ def test_the_defaults_are_the_reference_s() -> None:
     settings = SearchSettings()
     assert (settings.population_size, settings.generations, settings.parent_share) == (100, 500, 0.25)
     assert (settings.mutation_share, settings.mutation_probability, settings.resolution_probability) == (0.5, 0.1, 0.5)
+
+
+@pytest.mark.parametrize("objective", ["budget", "soft-product", "absolute-deviation"])
+@pytest.mark.parametrize(
+    ("name", "gap"), [("exhaustive", 0.0), ("evolution", 0.0), ("coarse-to-fine", 0.01), ("rl-controller", 0.02), ("random", 0.03)]
+)
+def test_every_strategy_ends_near_the_exhaustive_optimum_of_a_small_space(name: str, gap: float, objective: str) -> None:
+    small = space("bignas-tiny").restrict({"resolution": [20, 28]})
+    weights = np.random.default_rng(3).uniform(0.2, 1.0, len(small.choices))
+
+    def accuracy(population: Population) -> np.ndarray:
+        return 0.5 + 0.04 * np.tanh(np.maximum(population, 0) * weights).sum(axis=1) + 0.002 * np.sin(population @ np.arange(len(weights)))
+
+    def latency(population: Population) -> np.ndarray:
+        return 1.0 + (np.maximum(population, 0) * weights[::-1]).sum(axis=1)
+
+    everything = small.encode(small.enumerate())
+    target = float(np.median(latency(everything)))
+    aim = objective_of(objective, target)
+    values = aim.values(accuracy(everything), latency(everything))[aim.feasible(latency(everything))]
+    generations = 100 if name == "exhaustive" else 25
+    settings = SearchSettings(population_size=100, generations=generations, controller_learning_rate=0.005)
+    best = search(small, accuracy, latency, target, name, settings, seed=1, objective=objective).best
+    found = float(aim.values(np.array([best.accuracy]), np.array([best.latency_ms]))[0])
+    assert len(everything) == small.size() <= 10_000
+    assert values.max() - gap * (values.max() - values.min()) <= found <= values.max() + 1e-12
+
+
+def test_the_controller_draws_better_networks_the_longer_it_learns() -> None:
+    controller = create("rl-controller", TINY, SearchSettings(controller_learning_rate=0.003), np.random.default_rng(0))
+    controller.tell(told(TINY.encode([TINY.smallest()])))
+
+    def worth(population: Population) -> np.ndarray:
+        return np.maximum(population, 0).mean(axis=1)
+
+    before = worth(controller.ask(400)).mean()
+    for _ in range(30):
+        drawn = unique_rows(controller.ask(40))
+        controller.tell(Candidates(drawn, worth(drawn), np.ones(len(drawn))))
+    assert worth(controller.ask(400)).mean() > before + 0.3
+
+
+def test_the_coarse_set_is_a_small_product_of_network_wide_settings() -> None:
+    codes = coarse_set(space("bignas"))
+    columns = space("bignas").position
+    assert 80 <= len(codes) <= 160
+    depths = codes[:, [column for name, column in columns.items() if name.endswith(".depth")]]
+    last = np.array([len(choice.values) - 1 for choice in space("bignas").choices if choice.kind == "depth"])
+    assert {tuple(row) for row in depths[[0]]} and np.ptp(depths / last, axis=1).max() <= 0.5  # the same share of the way in every stage
+    assert {tuple(space("bignas").encode([a])[0]) for a in (space("bignas").smallest(), space("bignas").largest())} <= {tuple(row) for row in codes}
+
+
+def test_an_exhaustive_search_of_too_many_networks_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"has 1,601,914,103,244 networks, and an exhaustive search takes 1,000,000 at most; restrict it"):
+        create("exhaustive", TINY, SearchSettings(), np.random.default_rng(0))

@@ -13,12 +13,17 @@ from profiler.cli.options import MOST_SCORED, AsJson, BadOptionError, Resolution
 
 def command(
     accuracy: Annotated[Path, typer.Option("--accuracy", help="Folder of a fitted accuracy predictor.")],
-    max_latency_ms: Annotated[float, typer.Option("--max-latency-ms", callback=latency_budget, help="Latency budget in milliseconds.")],
+    max_latency_ms: Annotated[
+        float, typer.Option("--max-latency-ms", callback=latency_budget, help="Latency budget in milliseconds, or the target of another objective.")
+    ],
     out: Annotated[Path, typer.Option("--out", callback=file_to_write, help="Subnet file to write.")],
     table: Annotated[str | None, typer.Option("--table", help="Latency table (.lut) of `profiler collect`.")] = None,
     latency: Annotated[Path | None, typer.Option("--latency", help="Folder of a fitted latency predictor, instead of --table.")] = None,
     resolutions: Resolutions = None,
-    strategy: Annotated[str, typer.Option("--strategy", help="evolution or random.")] = "evolution",
+    strategy: Annotated[str, typer.Option("--strategy", help="evolution, coarse-to-fine, rl-controller, random, or exhaustive.")] = "evolution",
+    objective: Annotated[
+        str, typer.Option("--objective", help="budget, or a reward: soft-product, hard-product (MnasNet), weighted-sum, absolute-deviation.")
+    ] = "budget",
     population: Annotated[int, typer.Option("--population", min=1, max=MOST_SCORED, help="Networks a generation.")] = 100,
     generations: Annotated[int, typer.Option("--generations", min=1, max=MOST_SCORED, help="Generations.")] = 500,
     finalists: Annotated[int, typer.Option("--finalists", min=1, max=1000, help="Best networks to keep in the subnet file.")] = 10,
@@ -32,7 +37,7 @@ def command(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Find the subnet of the highest predicted accuracy within a latency budget. Needs no torch.
+    """Find the subnet of the highest predicted accuracy within a latency budget. Needs no torch but for the RL controller.
 
     \b
     Example: profiler search --table cpu.lut --accuracy predictor/ --max-latency-ms 12 --out subnet.json
@@ -40,6 +45,7 @@ def command(
     from profiler.cli.output import print_json, print_table, progress_bar
     from profiler.searching import open_predictors, remeasured, search_subnet
     from profiler.subnet import write_subnet
+    from search.rewards import OBJECTIVES
     from search.settings import SearchSettings
     from search.strategies import STRATEGIES
 
@@ -49,12 +55,16 @@ def command(
         raise BadOptionError("a search needs a latency table (--table FILE) or a fitted latency predictor (--latency FOLDER), one of the two")
     if strategy not in STRATEGIES:
         raise BadOptionError(f"--strategy is {strategy!r}; expected one of {', '.join(sorted(STRATEGIES))}")
+    if objective not in OBJECTIVES:
+        raise BadOptionError(f"--objective is {objective!r}; expected one of {', '.join(OBJECTIVES)}")
+    if objective != "budget" and safety_margin:
+        raise BadOptionError(f"--safety-margin {safety_margin:g} is for a budget; leave it away with --objective {objective}, which has a target")
     settings = SearchSettings(population_size=population, generations=generations, finalists=finalists)
     predictors = open_predictors(table, latency, accuracy, resolutions)
     with progress_bar("searching") as report:
         record, _ = search_subnet(
             predictors, max_latency_ms, strategy, settings, seed,
-            lambda point: report(point.generation, generations, f"{point.accuracy:.2%} at {point.latency_ms:.3f} ms"), safety_margin,
+            lambda point: report(point.generation, generations, f"{point.accuracy:.2%} at {point.latency_ms:.3f} ms"), safety_margin, objective,
         )  # fmt: skip
     if device is not None:
         with progress_bar("measuring finalists") as report:
@@ -67,8 +77,8 @@ def command(
     if record.measured_latency_ms is not None:
         rows.append((f"latency ({record.device_origin})", f"{record.measured_latency_ms:.3f} ms"))
     rows += [
-        ("budget", f"{max_latency_ms:g} ms"),
-        ("random networks over budget", f"{(record.search or {})['random_networks_over_budget']:.0%}"),
+        ("budget" if objective == "budget" else f"target, {objective}", f"{max_latency_ms:g} ms"),
+        ("random networks over that", f"{(record.search or {})['random_networks_over_budget']:.0%}"),
         ("MACs", f"{record.macs / 1e6:.2f} M"),
         ("parameters", f"{record.parameters / 1e6:.2f} M"),
         ("resolution", str(record.architecture["resolution"])),

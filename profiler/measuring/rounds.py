@@ -97,7 +97,7 @@ def run_plan(agent: DeviceAgent, store: MeasurementStore, plan: MeasurementPlan,
     start_s = time.monotonic()
     info = agent.info()
     declare_subjects(store, plan)
-    models = models_of(plan, model_maker or default_model_maker(agent.model_format, info.batch))
+    models = models_of(plan, model_maker or default_model_maker(agent.model_format, info.batch, info.precision))
     claims = Claims(store, lambda: note_session(store, info, clock()), clock)
     claims.take_back(collectors_of(store))
     visits = _Visits(agent, store, models, plan, evidence, claims, progress, sleep, time_budget_s)

@@ -16,8 +16,11 @@ from search.settings import SearchSettings
 from supernets.space import Population, SearchSpace
 
 STRATEGIES = {
+    "coarse-to-fine": "search.strategies.coarse_to_fine:CoarseToFine",
     "evolution": "search.strategies.evolution:Evolution",
+    "exhaustive": "search.strategies.exhaustive:Exhaustive",
     "random": "search.strategies.random_search:RandomSearch",
+    "rl-controller": "search.strategies.rl_controller:RlController",
 }
 
 
@@ -35,7 +38,7 @@ class Strategy(Protocol):
         """Return `count` proposals, shape (count, n_choices); repeats and too slow ones are allowed."""
 
     def tell(self, scored: Candidates) -> None:
-        """Learn from one generation: candidates never told before, all within the budget."""
+        """Learn from one generation: candidates never told before, all feasible; what they are worth is in their `values`."""
 
 
 def create(name: str, space: SearchSpace, settings: SearchSettings, rng: np.random.Generator) -> Strategy:
@@ -43,6 +46,8 @@ def create(name: str, space: SearchSpace, settings: SearchSettings, rng: np.rand
 
     Raises:
         UnknownStrategyError: no strategy has that name.
+        ValueError: the strategy does not work on this space.
+        ImportError: the package it learns with is not installed.
     """
     if name not in STRATEGIES:
         raise UnknownStrategyError(f"unknown search strategy {name!r}; known strategies: {', '.join(sorted(STRATEGIES))}")

@@ -54,8 +54,8 @@ class Evolution:
             self._founders = self._founders.with_more(scored)
         enough = self._line_begins and len(scored) >= self._n_parents
         pool = scored if enough else self._parents.with_more(scored)
-        self._parents = pool.take(np.lexsort((pool.latencies_ms, -pool.accuracies))[: self._n_parents])
-        best = float(self._parents.accuracies[0]) if len(self._parents) else -math.inf
+        self._parents = pool.take(np.lexsort((pool.latencies_ms, -pool.values))[: self._n_parents])
+        best = float(self._parents.values[0]) if len(self._parents) else -math.inf
         self._idle = 0 if best > self._line_best else self._idle + 1
         self._line_begins, self._line_best = False, max(best, self._line_best)
         if self._tells == 1 or self._idle >= self._settings.patience or not len(scored):
