@@ -57,7 +57,8 @@ class Link(BaseTransport):  # type: ignore[misc]
         left = self.deadline - self._clock()
         if left <= 0:
             raise TimeoutError("the time for this call is over")
-        return left if timeout_s is None else min(left, timeout_s)
+        # Two milliseconds at least: libusb counts in whole ones, and none means for ever.
+        return max(0.002, left if timeout_s is None else min(left, timeout_s))
 
     def close(self) -> None:
         """End the connection."""

@@ -83,7 +83,7 @@ class Transport(ABC):
         """
         finished = self.shell(words(command), timeout_s)
         if finished.exit_code:
-            said = finished.stderr.decode(errors="replace").strip() or finished.text.strip()
+            said = " ".join((finished.stderr.decode(errors="replace").strip() or finished.text).split())
             raise CommandFailed(
                 f"{command[0]!r} on device {self.serial!r} ended with exit code {finished.exit_code}: {said[-300:] or 'it said nothing'}"
             )

@@ -76,6 +76,7 @@ class VerifiedTransport(Transport):
 
     def not_written(self, path: str, size: int, reason: str) -> DeviceError:
         """Return the error for a file that the device did not take."""
+        reason = " ".join(reason.split())
         if "No space left" in reason:
             return DeviceError(
                 f"device {self.serial!r} has no space left for {path!r} of {size} bytes; remove files from {posixpath.dirname(path)!r} there"
