@@ -178,6 +178,9 @@ def _explained(error: Exception, host: SshHost, who: str, judge: _Judge | None) 
         return HostKeyRefused(judge.refusal)
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return HostKeyRefused(f"the host key of {who} is refused: {error.reason}; see {judge.files[0] if judge else 'known_hosts'}")
+    if isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in error.reason and judge is not None:
+        known = f"the server has no host key of the kind that {judge.files[0]} knows of it"
+        return HostKeyRefused(f"the host key of {who} is another one than before: {known}; log in with {host.command}, which says what to do")
     if isinstance(error, asyncssh.PermissionDenied):
         user = judge.user if judge else host.user
         key = f"the key {host.key}" if host.key else "any key of yours, in ~/.ssh or your agent"

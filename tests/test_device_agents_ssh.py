@@ -101,6 +101,13 @@ def until(condition, seconds=20.0) -> bool:
     return bool(condition())
 
 
+def when(begun: Path, action) -> threading.Thread:
+    """Do something once a visit is under way, which writes this file."""
+    waiting = threading.Thread(target=lambda: until(begun.exists, 60) and action())
+    waiting.start()
+    return waiting
+
+
 def one_line(caught) -> str:
     text = str(caught.value)
     assert len(text.splitlines()) == 1
@@ -195,6 +202,14 @@ def test_a_host_key_that_changed_is_refused_and_the_text_says_what_to_do(server)
     text = one_line(caught)
     assert "is another one than before (ssh-ed25519 SHA256:" in text
     assert f"ssh-keygen -R '[127.0.0.1]:{server.port}' -f {server.known_hosts}" in text
+
+
+def test_a_host_key_of_another_kind_than_before_is_refused(server):
+    other = asyncssh.generate_private_key("ecdsa-sha2-nistp256").export_public_key().decode()
+    server.known_hosts.write_text(f"[127.0.0.1]:{server.port} {other}")
+    with echo(server) as agent, pytest.raises(HostKeyRefused, match="is another one than before: the server has no host key of the kind") as caught:
+        agent.info()
+    one_line(caught)
 
 
 def test_a_revoked_host_key_is_refused(server):
@@ -429,10 +444,9 @@ def test_a_worker_that_is_killed_and_one_that_hangs_are_told_apart(server, misbe
 
 
 def test_closing_from_another_thread_ends_a_visit_with_one_clear_line(server, misbehaving):
-    agent = echo(server, worker_archive=misbehaving("time.sleep(60)"))
+    agent = echo(server, worker_archive=misbehaving("open(os.environ['HOME'] + '/begun', 'w').close()\ntime.sleep(60)"))
     agent.info()
-    closing = threading.Timer(0.5, agent.close)
-    closing.start()
+    closing = when(server.home / "begun", agent.close)
     with pytest.raises(DeviceError, match="was closed while running visit 'p'|was killed by SIG|was lost while") as caught:
         visits(agent)
     closing.join()
@@ -451,12 +465,13 @@ def test_an_interrupt_during_a_visit_ends_the_worker(server, misbehaving):
 
 
 def test_a_connection_that_is_cut_in_a_visit_is_one_clear_line_and_the_agent_connects_anew(server, misbehaving):
-    packed = misbehaving("time.sleep(0.0 if os.path.exists(os.environ['HOME'] + '/on') else 30)")
+    packed = misbehaving("home = os.environ['HOME']\nopen(home + '/begun', 'w').close()\ntime.sleep(0.0 if os.path.exists(home + '/on') else 30)")
     with echo(server, worker_archive=packed) as agent:
         agent.info()
-        threading.Timer(0.5, server.cut).start()
+        cutting = when(server.home / "begun", server.cut)
         with pytest.raises(DeviceUnreachable, match="connection to device 'pi' .* was lost while running visit 'p'.*run the same command") as caught:
             visits(agent)
+        cutting.join()
         one_line(caught)
         (server.home / "on").touch()
         assert len(visits(agent)) == 1

@@ -78,6 +78,13 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def when(begun: Path, action) -> threading.Thread:
+    """Do something once a visit is under way, which writes this file."""
+    waiting = threading.Thread(target=lambda: until(begun.exists, 60) and action())
+    waiting.start()
+    return waiting
+
+
 def one_line(caught) -> str:
     text = str(caught.value)
     assert len(text.splitlines()) == 1
@@ -217,23 +224,42 @@ def everything(path: Path) -> dict[str, tuple]:
     return found
 
 
+class Cut:
+    """Cuts the connections once: some time after now, or in or just after the visit that follows this many."""
+
+    def __init__(self, sshd, rng: random.Random, after_visits: int | None) -> None:
+        self._left = after_visits
+        self._timer = threading.Timer(rng.uniform(0.05, 3.0) if after_visits is None else rng.uniform(0.0, 0.1), sshd.cut)
+        if after_visits is None:
+            self._timer.start()
+
+    def progress(self, done: int, of: int) -> None:
+        if self._left == 0:
+            self._timer.start()
+        self._left = None if self._left is None else self._left - 1
+
+    def join(self) -> None:
+        if self._timer.ident is not None:
+            self._timer.join()
+
+
 def test_a_connection_that_is_cut_at_any_moment_loses_nothing_and_measures_nothing_twice(sshd, folder, tmp_path):
     plan = make_plan(ONE_NETWORK, FEW, 0)
-    packed = slow_archive(tmp_path / "altered", "time.sleep(0.01)")
+    packed = slow_archive(tmp_path / "altered", "time.sleep(0.02)")
     rng = random.Random(20)
     errors: list[str] = []
+    planned = {visit.id: sorted(visit.subjects) for part in plan.rounds for visit in part.visits}
 
-    def go_on(path: Path) -> bool:
+    def go_on(path: Path, progress=None) -> bool:
         with MeasurementStore(path) as store, echo(sshd, folder=str(folder), worker_archive=packed) as agent:
-            return collect(ONE_NETWORK, agent, store, plan, model_maker=keys_of_blocks).complete
+            return collect(ONE_NETWORK, agent, store, plan, model_maker=keys_of_blocks, progress=progress).complete
 
     number, seen = 0, {}
     while len(errors) < MOMENTS:
         path = tmp_path / f"{number}.lut"
-        cut = threading.Timer(rng.uniform(0.05, 1.5), sshd.cut)
-        cut.start()
+        cut = Cut(sshd, rng, after_visits=rng.randrange(len(planned)) if len(errors) % 2 else None)
         try:
-            if go_on(path):
+            if go_on(path, cut.progress):
                 number, seen = number + 1, {}
                 continue
         except DeviceError as error:
@@ -242,7 +268,6 @@ def test_a_connection_that_is_cut_at_any_moment_loses_nothing_and_measures_nothi
             cut.join()
         kept, seen = seen, everything(path) if path.exists() else {}
         assert kept.items() <= seen.items(), "what was measured stays as it was"
-    planned = {visit.id: sorted(visit.subjects) for part in plan.rounds for visit in part.visits}
     for path in sorted(tmp_path.glob("*.lut")):
         assert go_on(path)
         assert {name: sorted(found[::2]) for name, found in everything(path).items()} == planned
@@ -251,17 +276,18 @@ def test_a_connection_that_is_cut_at_any_moment_loses_nothing_and_measures_nothi
 
 
 def test_a_host_that_is_rebooted_is_reached_again_by_the_same_agent(sshd, folder, tmp_path):
-    packed = slow_archive(tmp_path / "altered", "time.sleep(0.0 if os.path.exists('%s') else 30)" % (tmp_path / "on"))
+    begun, on = tmp_path / "begun", tmp_path / "on"
+    packed = slow_archive(tmp_path / "altered", f"open('{begun}', 'w').close(); time.sleep(0.0 if os.path.exists('{on}') else 30)")
     with echo(sshd, folder=str(folder), worker_archive=packed) as agent:
         agent.info()
-        threading.Timer(0.5, sshd.stop).start()
+        stopping = when(begun, sshd.stop)
         with pytest.raises(DeviceError, match="was lost while running visit 'p'|was killed by SIG") as caught:
             visits(agent)
         one_line(caught)
-        time.sleep(0.5)
+        stopping.join()
         with pytest.raises(DeviceUnreachable, match="see that it is on"):
             agent.connection()
-        (tmp_path / "on").touch()
+        on.touch()
         sshd.start()
         assert len(visits(agent)) == 2
     for left in folder.iterdir():
@@ -272,15 +298,17 @@ def test_a_host_that_is_rebooted_is_reached_again_by_the_same_agent(sshd, folder
 
 def test_a_cable_that_is_pulled_is_noticed_without_the_other_side_s_word(sshd, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(ssh_login, "KEEPALIVE_S", 0.5)
-    packed = slow_archive(tmp_path / "altered", "time.sleep(20)")
+    begun = tmp_path / "begun"
+    packed = slow_archive(tmp_path / "altered", f"open('{begun}', 'w').close(); time.sleep(60)")
     with echo(sshd, folder=str(folder), worker_archive=packed) as agent:
         agent.info()
-        threading.Timer(0.5, run, ("ip", "link", "set", sshd.cable, "down")).start()
+        pulling = when(begun, lambda: run("ip", "link", "set", sshd.cable, "down"))
         started = time.monotonic()
         with pytest.raises(DeviceUnreachable, match="was lost while running visit 'p'") as caught:
             visits(agent)
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 40
         one_line(caught)
+        pulling.join()
     sshd.cut()  # what the device's kernel does in the end
 
 
