@@ -111,8 +111,9 @@ def search_subnet(
     result = search(predictors.space, accuracy, latency, max_latency_ms, strategy, settings, seed, report, safety_margin, objective)
     share = float(np.mean(predictors.random_latencies_ms(seed) > max_latency_ms))
     facts = {
-        "strategy": strategy, "objective": objective, "latency_ms": max_latency_ms, "seed": seed, "settings": settings.to_dict(), "safety_margin": safety_margin, "evaluations": result.evaluations,
-        "lowest_latency_ms": result.lowest.latency_ms, "random_networks_over_budget": share,
+        "strategy": strategy, "objective": objective, "latency_ms": max_latency_ms, "seed": seed, "settings": settings.to_dict(),
+        "safety_margin": safety_margin, "evaluations": result.evaluations, "lowest_latency_ms": result.lowest.latency_ms,
+        "random_networks_over_budget": share,
     }  # fmt: skip
     finalists = tuple(
         {"architecture": f.architecture.to_dict(), "predicted_accuracy": f.accuracy, "predicted_latency_ms": f.latency_ms} for f in result.finalists
