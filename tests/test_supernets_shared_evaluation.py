@@ -202,3 +202,15 @@ def test_pieces_cover_everything_in_order_and_are_near_their_size(space, count, 
 def test_pieces_are_cut_where_neighbours_share_least():
     paths = [("a", "a", str(i)) for i in range(6)] + [("b", "b", str(i)) for i in range(10)]
     assert next(iter(prefix_tree.pieces(paths, 8))) == slice(0, 6)
+
+
+@pytest.mark.parametrize("name", ["bignas-tiny", "ofa-resnet50-tiny", "ofa-proxyless-tiny"])
+def test_children_of_other_families_are_evaluated_as_the_plain_way_does(name, images):
+    """With projections, gates and sums that are activated, over what earlier children left in place."""
+    family = spaces.space(name).restrict({"resolution": (20,)})
+    shared = Supernet(spaces.space(name), kernel_transform=False, seed=2).tensors()
+    architectures = family.decode(family.sample_different(6, np.random.default_rng(5)))
+    found = dict(SharedEvaluation(family, shared, images).logits(architectures))
+    for architecture in architectures:
+        expected = plain(family, {key: tensor.detach() for key, tensor in shared.items()}, images, architecture)
+        torch.testing.assert_close(found[architecture], expected, atol=TIE * max(1.0, float(expected.abs().max())), rtol=0)
