@@ -1,6 +1,8 @@
 """AdbAgent over a double of the transport (this machine's shell); test_device_agents_adb_real.py has the same and more over a real adbd."""
 
+import contextlib
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -414,21 +416,27 @@ def test_lost_connections_lose_nothing_and_measure_nothing_twice(phone):
     assert any("connection was lost" in incident for incident in agent.incidents)
 
 
+def kill_in_visit(phone, number: str, killed: list[int]) -> None:
+    """Kill the batch's processes once, in its visit of this number."""
+    for _ in range(4000):
+        for now in phone.device_folder.rglob("now"):
+            with contextlib.suppress(OSError, ValueError):
+                if now.read_text().split()[:1] == [number]:
+                    pid = int(now.with_name("pid").read_text())
+                    os.killpg(pid, 9)
+                    killed.append(pid)
+                    return
+        time.sleep(0.005)
+
+
 def test_batch_that_died_is_begun_again_once_and_told(phone):
     killed = []
-
-    def kill_once(call):
-        for now in phone.device_folder.rglob("now"):
-            words = now.read_text().split() if not killed else []
-            if words and words[0] == "00003":
-                pid = int(now.with_name("pid").read_text())
-                killed.append(pid)
-                os.killpg(pid, 9)
-
     with phone.agent(least_s=0.15) as agent:
         agent.info()
-        phone.transport.before = kill_once
+        killer = threading.Thread(target=kill_in_visit, args=(phone, "00003", killed))
+        killer.start()
         visits = list(agent.measure(MODELS, plans(8)))
+        killer.join()
     assert killed
     assert [visit.plan_id for visit in visits] == [plan.id for plan in plans(8)]
     assert any("was ended by something else" in incident for incident in agent.incidents)

@@ -60,7 +60,10 @@ class Phone:
     sections: Mapping[str, Sequence[str]] = field(repr=False)
 
     def unix_time_ns(self, uptime_s: float | None) -> int:
-        """Return the time of a moment since boot, by the phone's clock as it was at first: stepping it changes nothing."""
+        """Return the time of a moment since boot, by the phone's clock as it was at first: stepping it changes nothing.
+
+        It is as exact as the kernel tells the time since boot: a hundredth of a second.
+        """
         at_s, unix_ns = self.clock
         return unix_ns if uptime_s is None else unix_ns + round((uptime_s - at_s) * 1e9)
 
