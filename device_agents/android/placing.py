@@ -13,6 +13,15 @@ from device_agents.android.transport import words
 from device_agents.base import DeviceError, RuntimeMissing
 
 TRY_TIMEOUT_S = 30.0
+# Started without a model a runner ends at once, whatever its exit code; one that does not is ended.
+TRY = """({command}) </dev/null >/dev/null &
+runner=$!
+(sleep 10; kill -9 "$runner") >/dev/null 2>&1 &
+watcher=$!
+wait "$runner"; code=$?
+kill -9 "$watcher"
+exit "$code"
+"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ def place(session: Session, runner: Runner, device: str, abis: Sequence[str], tr
         path = session.push(f"bin/{runner.name}", program, 0o755)
         placed = Placed(path, runners.sha256_of(program), runners.machine_of(program))
     if try_it:
-        ended = session.shell(f"{words([placed.path, '--help'])} </dev/null >/dev/null", TRY_TIMEOUT_S)
+        ended = session.shell(TRY.format(command=words([placed.path, "--help"])), TRY_TIMEOUT_S)
         said = ended.stderr.decode(errors="replace")
         error = runners.not_runnable(runner, device, ended.exit_code, said, placed.machine, abis)
         if error is not None:
