@@ -67,6 +67,8 @@ def run_litert(model: bytes, images: np.ndarray, batch: int) -> np.ndarray:
     (delegate,) = [node for node in runner._get_ops_details() if node["op_name"] == "DELEGATE"]
     assert source["index"] in delegate["inputs"]
     assert list(delegate["outputs"]) == [result["index"]]
+    computed = {int(index) for node in runner._get_ops_details() if node["op_name"] != "DELEGATE" for index in node["outputs"]}
+    assert not computed & set(map(int, delegate["inputs"])), "what others compute for the delegate is not part of it"
     inputs, parts = images.transpose(0, 2, 3, 1), []
     if source["dtype"] == np.int8:
         scale, zero_point = source["quantization"]
@@ -108,6 +110,8 @@ FURTHER = [
     BlockSpec("bottleneck", 8, 16, 32, 8, kernel_size=3, stride=2, activation="relu", residual=True, shortcut="conv_bn"),
     BlockSpec("mbconv", 8, 16, 16, 48, kernel_size=5, se_channels=8, se_activation="swish", se_gate="sigmoid", activation="swish", residual=True),
     BlockSpec("mbconv", 9, 16, 16, 48, kernel_size=3, stride=2, activation="relu6", residual=True, shortcut="pool"),
+    BlockSpec("mbconv", 8, 16, 16, 48, kernel_size=3, stride=2, activation="relu", residual=True, shortcut="pool"),
+    BlockSpec("bottleneck", 7, 16, 32, 8, kernel_size=3, stride=2, activation="relu", residual=True, shortcut="conv"),
 ]
 
 

@@ -55,10 +55,12 @@ def _require_delegate(operations: list[dict[str, Any]], inputs: list[dict[str, A
     delegates = [operation for operation in operations if operation["op_name"] == "DELEGATE"]
     if not delegates:
         raise RuntimeError("XNNPACK took no part of the model, which would run several times slower without it")
+    others = [operation for operation in operations if operation["op_name"] != "DELEGATE"]
+    computed = {int(index) for operation in others for index in operation["outputs"]}
     taken, given = set(map(int, delegates[0]["inputs"])), set(map(int, delegates[0]["outputs"]))
     ends = {detail["index"] for detail in inputs} <= taken and {detail["index"] for detail in outputs} <= given
-    if len(delegates) > 1 or not ends:
-        names = sorted({str(operation["op_name"]) for operation in operations} - {"DELEGATE"})
+    if len(delegates) > 1 or not ends or taken & computed:  # what it takes must be inputs and constants, nothing that others compute for it
+        names = sorted({str(operation["op_name"]) for operation in others})
         raise RuntimeError(f"XNNPACK took only parts of the model, and the rest would run slowly; among its operators are {', '.join(names)}")
 
 

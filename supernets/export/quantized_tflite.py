@@ -1,8 +1,9 @@
 """Full-integer TFLite flatbuffers: the float graph's operators on int8, in a form that XNNPACK takes whole.
 
 Weights are symmetric int8 with a scale an output channel, biases int32, activations int8 with a zero point, from the least
-and largest value that the float graph has on given inputs. XNNPACK takes no int8 HARD_SWISH, so that is spelled out: ADD 3
-(fused RELU6), MUL 1/6, MUL. The file takes and gives int8; its own scales say what those stand for.
+and largest value that the float graph has on given inputs. What XNNPACK takes in float only is spelled out: HARD_SWISH is ADD
+3 (fused RELU6), MUL 1/6, MUL; AVERAGE_POOL_2D is DEPTHWISE_CONV_2D, and MUL where windows lie partly beside the map. The file
+takes and gives int8; its own scales say what those stand for.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ Scale: TypeAlias = tuple[float, int]  # of a map, and its zero point
 LEAST, LARGEST = -128, 127
 BIAS_LIMIT = 1 << 30  # half of what int32 holds; the sums that are added to a bias need the rest
 LOGISTIC_SCALE = (1 / 256, LEAST)  # which the format demands
-KEEPS_SCALE = ("PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D")  # whose result must have their input's
+KEEPS_SCALE = ("PAD", "MAX_POOL_2D")  # whose result must have their input's
 CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}  # of the weight
 # the first version of each operator that takes int8; those that take it from the first on are not named
 VERSIONS = {
-    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "ADD": 2, "MUL": 2, "MEAN": 2, "PAD": 2, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2,
+    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "ADD": 2, "MUL": 2, "MEAN": 2, "PAD": 2, "MAX_POOL_2D": 2,
 }  # fmt: skip
 
 
@@ -56,6 +57,23 @@ class _SpelledOut(TfliteOperations):
         if activation == "h_swish":
             return self.multiply(x, super()._activation(x, "h_sigmoid"))
         return super()._activation(x, activation)
+
+    def average_pool(self, x: int, size: int) -> int:
+        """DEPTHWISE_CONV_2D of equal weights; where the last windows lie partly beside the map, MUL by what their zeros take away."""
+        schema = self.schema
+        batch, side, _, channels = self._shape(x)
+        pooled = -(-side // size)
+        weight = self._constant(f"average.{size}.{channels}", np.full((1, size, size, channels), 1 / size**2, np.float32))
+        bias = self._constant(f"zeros.{channels}", np.zeros(channels, np.float32))
+        options = schema.DepthwiseConv2DOptionsT(padding=schema.Padding.SAME, strideH=size, strideW=size, depthMultiplier=1)
+        shape = (batch, pooled, pooled, channels)
+        y = self._operator("DEPTHWISE_CONV_2D", [x, weight, bias], shape, options)
+        if side % size == 0:
+            return y
+        share = np.ones(pooled, np.float32)
+        share[-1] = size / (side % size)
+        factors = self._constant(f"average.{size}.{side}", (share[:, None] * share)[None, :, :, None])
+        return self._operator("MUL", [y, factors], shape, schema.MulOptionsT())
 
 
 def _ranges(model: bytes, batches_NHWC: Sequence[np.ndarray[Any, Any]]) -> dict[int, Range]:
@@ -123,9 +141,9 @@ class _Integers:
         return [source, self._constant(weight, integers, scales, axis), self._constant(bias, biases, bias_scales, 0)]
 
     def _scalar(self, index: int) -> int:
-        """Return the index of a constant as int8 of one scale."""
+        """Return the index of a constant as int8 of one scale, in which the largest value's halves are exact too."""
         values = self._floats[index]
-        scale = np.array([np.abs(values).max() / LARGEST], np.float32)
+        scale = np.array([np.abs(values).max() / 64], np.float32)
         return self._constant(index, np.rint(values / scale[0].astype(np.float64)).astype(np.int8), scale, 0)
 
     def _constant(self, index: int, integers: np.ndarray[Any, Any], scales: np.ndarray[Any, Any], axis: int) -> int:
