@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from profiler.farm_jobs import Collection, Job, Outcome, collect_job
 from profiler.ray_agent import HostLost, RayAgent, resource
 
 LOCAL = "local"  # instead of a cluster's address: one that lives as long as the collection, with all devices on this machine
+ANSWER_S = 10.0  # for a cluster
 MOST_LOSSES = 10  # of a device's host during one collection
 
 
@@ -75,6 +77,7 @@ def _connected(address: str, resources: Mapping[str, float]) -> Any:
     """Return the module ray, connected to the cluster; `resources` are what a cluster of this machine's own has."""
     if address.startswith("ray://"):
         raise ValueError(f"--ray {address} is the address of Ray's client; run the command on a host of the cluster, with --ray HOST:PORT or auto")
+    _refuse_silent(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to the network
     try:
         ray: Any = importlib.import_module("ray")
@@ -92,3 +95,15 @@ def _connected(address: str, resources: Mapping[str, float]) -> Any:
             if handler is not None:
                 signal.signal(number, handler)
     return ray
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise ConnectionError where nothing listens at an address HOST:PORT: Ray would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if not host:
+        return  # local, auto
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        told = getattr(error, "strerror", None) or str(error)
+        raise ConnectionError(f"no Ray cluster answers at {address} ({told}); start one with ray start --head, or give --ray local") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -140,6 +141,20 @@ def test_devices_of_several_hosts_are_measured_by_one_command_and_each_failure_i
         "ray start --address=HEAD:6379 --resources='{\"device:fast\": 1}'",
     ]
     assert visits_of(tmp_path / "lab" / "slow.lut") == alone
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:9", r"no Ray cluster answers at 127\.0\.0\.1:9 \(Connection refused\); start one with ray start --head"),
+        ("127.0.0.1:many", r"no Ray cluster answers at 127\.0\.0\.1:many \("),
+        ("ray://127.0.0.1:10001", r"--ray ray://127\.0\.0\.1:10001 is the address of Ray's client; run the command on a host of the cluster"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told_at_once_in_one_line(address: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["collect", *SIZES, "--device", "slow", "--ray", address, "--out", str(tmp_path / "a.lut")]) == 1
+    error = capsys.readouterr().err
+    assert re.search(said, error) and error.count("\n") == 1
 
 
 @pytest.fixture(scope="module")
