@@ -91,7 +91,7 @@ class AdbAgent(DeviceAgent):
     def info(self) -> DeviceInfo:
         """Return what the phone is, asked once; the runner is started there, and must be one that runs."""
         if self._info is None:
-            with self._begun() as session:
+            with self.begun() as session:
                 found = self.probe()
                 placed = place(session, self.runner, self.device, found.abis)
                 cores = self.wanted_cores(found)
@@ -110,7 +110,7 @@ class AdbAgent(DeviceAgent):
 
     def _visits(self, models: Mapping[str, bytes], names: Sequence[str], plans: Sequence[VisitPlan]) -> Iterator[Visit]:
         info = self.info()
-        with self._begun(changes=True) as session:
+        with self.begun(changes=True) as session:
             found = self.probe()
             refuse_low_battery(found.moment.battery, self.least_battery_percent, self.device)
             placed = place(session, self.runner, self.device, found.abis, try_it=False)
@@ -149,7 +149,8 @@ class AdbAgent(DeviceAgent):
         return self._transport
 
     @contextlib.contextmanager
-    def _begun(self, changes: bool = False) -> Iterator[Session]:
+    def begun(self, changes: bool = False) -> Iterator[Session]:
+        """Give a session on the phone; nothing is set there without `changes`."""
         session = Session(self.transport, self.device, self.folder, root=self._root, lease_s=self._lease_s, sleep=self._sleep)
         self._session = session
         try:
@@ -157,10 +158,6 @@ class AdbAgent(DeviceAgent):
                 yield session
         finally:
             self._session = None
-
-    def session(self) -> contextlib.AbstractContextManager[Session]:
-        """Give a session on the phone, in which nothing is set."""
-        return self._begun()
 
     def _changes(self, session: Session) -> list[settings.Change]:
         wanted = [settings.fixed_performance()] if self.fixed_performance else []

@@ -27,7 +27,7 @@ def checks(agent: AdbAgent) -> Iterator[Check]:
         yield Check("reachable", True, f"serial {transport.serial}")
         yield Check("authorised", True, "it accepts this computer's key")
         step = "writable"
-        with agent.session() as session:
+        with agent.begun() as session:
             yield Check("writable", True, agent.folder)
             found = agent.probe()
             step = "runtime"
