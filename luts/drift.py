@@ -13,8 +13,8 @@ looks past it, a division would not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,15 +35,20 @@ SAME_STATE = 0.06  # what is further from what a subject took in other workers m
 
 @dataclass(frozen=True)
 class Drift:
-    """Worker process → its level in one mode: how much slower it was than the fastest, at least 1. Workers that cannot be judged are left out."""
+    """Worker process → its level in one mode: how much slower it was than the fastest, at least 1. Workers that cannot be judged are left out.
+
+    Samples are put at level `reference`: 1 says what the least disturbed worker would have measured.
+    """
 
     levels: Mapping[str, float] = field(default_factory=dict)
+    reference: float = 1.0
 
     @classmethod
-    def of_visits(cls, visits: Iterable[tuple[str, str, Samples]]) -> Drift:
+    def of_visits(cls, visits: Iterable[tuple[str, str, Samples]], as_found: bool = False) -> Drift:
         """Return the drift that visits of one mode show: (subject, worker, nanoseconds a run) of each.
 
-        Levels are relative to the lowest: what the least disturbed worker would have measured repeats best from session to session.
+        `as_found`: the reference is the level at which the low percentile of all samples lies, so that figures compare with
+        those of a few subjects, which no drift can be told from. Whole networks are such, as verified ones come singly.
         """
         found: dict[tuple[str, str], list[Samples]] = {}
         for subject, worker, run_ns in visits:
@@ -59,7 +64,8 @@ class Drift:
             return cls()
         levels = _polished(lows[:, judged], _polished(lows[:, judged], np.zeros(judged.sum()), 0.5, np.inf), 0.25, SAME_STATE)
         relative = np.exp(levels - levels.min())
-        return cls(dict(zip((worker for worker, own in zip(workers, judged, strict=True) if own), relative.tolist(), strict=True)))
+        drift = cls(dict(zip((worker for worker, own in zip(workers, judged, strict=True) if own), relative.tolist(), strict=True)))
+        return replace(drift, reference=_as_found(found, drift)) if as_found else drift
 
     @property
     def largest(self) -> float:
@@ -68,14 +74,14 @@ class Drift:
 
     def factor(self, worker: str) -> float:
         """Return what samples of this worker process are divided by."""
-        level = self.levels.get(worker, 1.0)
-        return level if level <= ANOTHER_SPEED else 1.0
+        level = self.levels.get(worker)
+        return 1.0 if level is None or level > ANOTHER_SPEED else level / self.reference
 
 
-def undrifted(samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Iterator[tuple[Subject, VisitRecord, Samples]]:
-    """Yield a store's samples of one mode, corrected for the drift that they show themselves."""
+def undrifted(samples: Iterable[tuple[Subject, VisitRecord, Samples]], as_found: bool = False) -> Iterator[tuple[Subject, VisitRecord, Samples]]:
+    """Yield a store's samples of one mode, corrected for the drift that they show themselves; see `Drift.of_visits`."""
     kept = list(samples)
-    drift = Drift.of_visits((subject.key, visit.worker, own / visit.repeats) for subject, visit, own in kept)
+    drift = Drift.of_visits(((subject.key, visit.worker, own / visit.repeats) for subject, visit, own in kept), as_found)
     for subject, visit, own in kept:
         factor = drift.factor(visit.worker)
         yield subject, visit, own if factor == 1.0 else own / factor
@@ -83,6 +89,16 @@ def undrifted(samples: Iterable[tuple[Subject, VisitRecord, Samples]]) -> Iterat
 
 def _low(runs: Samples) -> float:
     return float(np.partition(runs, place := (len(runs) - 1) * LATENCY_PERCENTILE // 100)[place])
+
+
+def _as_found(runs: Mapping[tuple[str, str], Sequence[Samples]], drift: Drift) -> float:
+    """Return the median over subjects of their low percentile as found over that with all workers at the lowest level."""
+    subjects: dict[str, list[tuple[Samples, float]]] = {}
+    for (subject, worker), own in runs.items():
+        subjects.setdefault(subject, []).append((np.concatenate(own), drift.factor(worker)))
+    found = (np.concatenate([samples for samples, _ in own]) for own in subjects.values())
+    lowest = (np.concatenate([samples / factor for samples, factor in own]) for own in subjects.values())
+    return float(np.median([_low(one) / _low(other) for one, other in zip(found, lowest, strict=True)]))
 
 
 def _polished(lows: Numbers, levels: Numbers, share: float, window: float) -> Numbers:

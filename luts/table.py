@@ -210,7 +210,7 @@ def network_measurements(store: MeasurementStore) -> list[NetworkMeasurement]:
     with damage_told(store.name):
         specs = {subject.key: subject for subject in store.subjects()}
         networks = {figure.key: _stated_network(specs[figure.key], figure) for figure in store.figures() if figure.mode == "network"}
-        for subject, visits, workers in visits_by_subject(undrifted(store.samples("network"))):
+        for subject, visits, workers in visits_by_subject(undrifted(store.samples("network"), as_found=True)):
             networks[subject.key] = _network(subject, visits, workers)
         return list(networks.values())
 

@@ -15,7 +15,7 @@ import numpy as np
 from luts.drift import Drift
 from luts.estimates import Estimate, estimate, latency_ms
 from luts.store import MeasurementStore
-from profiler.measuring.plan import ANCHOR, FEWEST_ANCHOR_VISITS
+from profiler.measuring.plan import ANCHOR, FEWEST_ANCHOR_VISITS, NETWORK
 
 Runs: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 SubjectId: TypeAlias = tuple[str, str]  # mode, key
@@ -112,7 +112,7 @@ class Evidence:
         known = self._drifts.get((mode, before_round))
         if known is None or known[0] != len(self.visits):
             visits = [(subject[1], visit) for subject in self.subjects(mode) for visit in self.visits_of(subject, before_round)]
-            known = len(self.visits), Drift.of_visits((key, visit.worker, visit.runs_ns[key]) for key, visit in visits)
+            known = len(self.visits), Drift.of_visits(((key, visit.worker, visit.runs_ns[key]) for key, visit in visits), mode == NETWORK)
             self._drifts[mode, before_round] = known
         return known[1]
 
