@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +62,7 @@ class RunSettings:
     runtimes: tuple[str, ...] | None = None  # the first one has the budget
     threads: int | None = None
     cores: tuple[int, ...] | None = None
+    device_settings: Mapping[str, Any] = field(default_factory=dict)  # further ones, as in devices.toml
     preset: str = "demo"
     images: str | None = None
     weights: Path | None = None

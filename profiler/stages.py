@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agents.base import DeviceAgent, DeviceError
-from device_agents.devices import connect, list_devices, transport_class
+from device_agents.devices import connect, find_device
 from luts.accuracies import AccuracyProtocol
 from predictors.quality import AccuracyQuality
 from profiler.collecting import collect_table, space_to_measure
@@ -85,7 +85,7 @@ class Run:
     def agent(self, runtime: str | None) -> DeviceAgent:
         """Return an agent of the device with this runtime."""
         s = self.settings
-        return connect(s.device, runtime=runtime, threads=s.threads, cores=s.cores, devices_file=s.devices_file)
+        return connect(s.device, runtime=runtime, threads=s.threads, cores=s.cores, devices_file=s.devices_file, settings=s.device_settings)
 
 
 def run(settings: RunSettings, display: Display) -> RunResult:
@@ -109,11 +109,11 @@ def run(settings: RunSettings, display: Display) -> RunResult:
 
 
 def _runtimes(settings: RunSettings) -> tuple[str | None, ...]:
-    """Return the runtimes to measure, the one with the budget first: the device's own; (None,) for a device without a choice of them."""
+    """Return the runtimes to measure, the one with the budget first: both of this machine; (None,), the device's own one, of another device."""
     if settings.runtimes is not None:
         return settings.runtimes
-    device = next((device for device in list_devices(settings.devices_file) if device.name == settings.device), None)
-    if device is None or "runtime" not in transport_class(device.transport).setting_names:
+    device = find_device(settings.device, settings.device_settings, settings.devices_file)
+    if device.transport != "local":
         return (None,)
     return tuple(sorted(("onnxruntime", "litert"), key=lambda runtime: runtime != device.settings.get("runtime")))
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from profiler.cli.device_options import Address, Batch, Cluster, Delegate, DevicesFile, Runner, Set, one_device, settings_of
 from profiler.cli.options import (
     MOST_SAMPLED,
     AsJson,
@@ -39,7 +40,13 @@ def command(
     ] = None,
     threads: Threads = None,
     cores: Cores = None,
-    devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
+    address: Address = None,
+    runner: Runner = None,
+    cluster: Cluster = None,
+    delegate: Delegate = None,
+    batch: Batch = None,
+    assignments: Set = None,
+    devices_file: DevicesFile = None,
     resolutions: Resolutions = None,
     images: Annotated[
         str | None, typer.Option("--images", help="Images to judge subnets on, as for `profiler sample`; those of the shipped weights by default.")
@@ -70,15 +77,18 @@ def command(
     from profiler.pipeline import RunSettings
     from profiler.stages import run
 
+    device = one_device(device)
+    given = settings_of([device], assignments, address=address, runner=runner, cluster=cluster, delegate=delegate, batch=batch)[device]
     with typed():
         settings = RunSettings(
-            space=space, out=out, device=device, devices_file=devices_file, threads=threads, cores=parse_cores(cores), preset=preset, images=images,
-            weights=weights, train=train, samples=samples, max_latency_ms=max_latency_ms, workers=workers, seed=seed, resolutions=resolutions,
+            space=space, out=out, device=device, devices_file=devices_file, threads=threads, cores=parse_cores(cores), device_settings=given,
+            preset=preset, images=images, weights=weights, train=train, samples=samples, max_latency_ms=max_latency_ms, workers=workers, seed=seed,
+            resolutions=resolutions,
             runtimes=None if runtimes is None else tuple(filter(None, runtimes.split(","))),
             formats=() if formats is None else parse_formats(formats),
         )  # fmt: skip
         for runtime in settings.runtimes or (None,):
-            connect(device, runtime=runtime, threads=threads, cores=settings.cores, devices_file=devices_file)
+            connect(device, runtime=runtime, threads=threads, cores=settings.cores, devices_file=devices_file, settings=given).close()
     terminal = Terminal()
     result = run(settings, terminal)
     if as_json:
