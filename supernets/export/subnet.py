@@ -1,4 +1,4 @@
-"""From a supernet to one deployable subnet: slice, calibrate the norms, fold, hand over as plain arrays."""
+"""From a supernet to one deployable subnet: slice, calibrate the norms, merge the branches, fold, hand over as plain arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from supernets.blocks import BlockSpec
-from supernets.networks.calibration import calibrate
+from supernets.networks.branched import merged_child
 from supernets.networks.functional import forward, running_norm
 from supernets.networks.supernet import Supernet
 from supernets.space import Architecture
@@ -37,7 +37,6 @@ class Subnet:
 
 
 def cut_subnet(supernet: Supernet, architecture: Architecture, calibration_batches_NCHW: Iterable[Tensor]) -> Subnet:
-    """Return the architecture's network with norm statistics measured on the given batches (at its own resolution)."""
-    blocks = tuple(supernet.space.blocks(architecture))
-    learned = {name: tensor.detach() for name, tensor in supernet.child(architecture).items()}
-    return Subnet(blocks, {**learned, **calibrate(blocks, learned, calibration_batches_NCHW)})
+    """Return the architecture's network, its branches merged, with norm statistics measured on the given batches (at its own resolution)."""
+    tensors = merged_child(supernet.space, supernet.tensors(), architecture, calibration_batches_NCHW)
+    return Subnet(tuple(supernet.space.blocks(architecture)), tensors)

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from supernets import spaces, strict_json
 from supernets.atomic_file import write_whole
+from supernets.networks.branched import BranchedSupernet
+from supernets.networks.branches import has_branches
 from supernets.networks.supernet import Supernet
 from supernets.space import SearchSpace
 
@@ -61,12 +63,18 @@ def load_supernet(path: str | Path) -> Supernet:
     for key, kind in (("space", str), ("kernel_transform", bool)):
         if not isinstance(metadata.get(key), kind):
             raise CheckpointError(f"metadata {key!r} of file {str(path)!r} is {metadata.get(key)!r}; expected a value of type {kind.__name__}")
-    supernet = Supernet(_space_of(path, metadata["space"]), metadata["kernel_transform"])
+    supernet = _empty(_space_of(path, metadata["space"]), metadata)
     check_tensors(path, tensors, supernet.tensors())
     with torch.no_grad():
         for name, tensor in supernet.tensors().items():
             tensor.copy_(tensors[name])
     return supernet
+
+
+def _empty(space: SearchSpace, metadata: Mapping[str, Any]) -> Supernet:
+    if not has_branches(space):
+        return Supernet(space, metadata["kernel_transform"])
+    return BranchedSupernet(space, metadata.get("own_branch_weights") is True, metadata["kernel_transform"])
 
 
 def _space_of(path: str | Path, name: str) -> SearchSpace:
