@@ -1,23 +1,32 @@
-"""Export of one subnet: cut, calibrated, folded, written as ONNX and TFLite, and checked against the supernet on real images."""
+"""Export of one subnet: cut, calibrated, folded, written as ONNX and TFLite, and checked against the supernet on real images.
+
+int8 models are judged, not checked: what they lose in accuracy is stated.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from profiler.files import sha256_of
-from profiler.measuring.models import writer_of
+from profiler.measuring.models import WRITERS, writer_of
 from profiler.shipped import weights_or_shipped
 from profiler.subnet import ExportedModel, SubnetRecord, read_subnet, write_subnet
 from supernets.atomic_file import write_whole
 
 RUNTIME_OF = {"onnx": "onnxruntime", "tflite": "litert"}
+CHECKED_BY = {**RUNTIME_OF, "torch": "torch"}  # what an exported model is run by; torch is exported only where it is asked for
 # Norms are folded and runtimes sum in another order: differences of float32 rounding, never more.
 TOLERANCE = 1e-4
+RANGE_IMAGES = 256  # training images, whose least and largest activations become the ranges of int8
+ACCURACY_IMAGES = 2000  # test images, on which int8 is set beside float32
+JUDGED_SEED = 0
 Array = np.ndarray[Any, Any]
 
 
@@ -25,19 +34,40 @@ class ExportCheckError(RuntimeError):
     """An exported file does not compute what the supernet computes."""
 
 
-def parse_formats(text: str) -> tuple[str, ...]:
+def parse_precision(text: str) -> str:
+    """Return the precision that models can be exported in.
+
+    Raises:
+        ValueError: another one.
+    """
+    if text not in WRITERS:
+        raise ValueError(f"unknown export precision {text!r}; known precisions: {', '.join(WRITERS)}")
+    return text
+
+
+def parse_formats(text: str, precision: str = "float32") -> tuple[str, ...]:
     """Return the model formats in `onnx,tflite`, each once.
 
     Raises:
-        ValueError: an unknown format, or none.
+        ValueError: an unknown format, one that has no models of that precision, or none.
     """
     formats = tuple(dict.fromkeys(filter(None, text.split(","))))
-    unknown = [name for name in formats if name not in RUNTIME_OF]
+    known = WRITERS[precision]
+    unknown = [name for name in formats if name not in known]
     if unknown:
-        raise ValueError(f"unknown export format {unknown[0]!r}; known formats: {', '.join(RUNTIME_OF)}")
+        raise ValueError(f"unknown export format {unknown[0]!r} of {precision} models; known formats: {', '.join(known)}")
     if not formats:
-        raise ValueError(f"no export format was given; expected some of {', '.join(RUNTIME_OF)}")
+        raise ValueError(f"no export format was given; expected some of {', '.join(known)}")
     return formats
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """What int8 models are made and judged by: training images for their activation ranges, test images with labels for accuracies."""
+
+    range_images_NCHW: Array
+    test_images_NCHW: Array
+    test_labels: Array
 
 
 def export_subnet(
@@ -47,10 +77,12 @@ def export_subnet(
     check_images_NCHW: Array,
     run_model: Callable[[str, bytes, Array], Array],
     formats: Sequence[str] = ("onnx", "tflite"),
+    quantisation: Quantisation | None = None,
 ) -> SubnetRecord:
     """Write the subnet's models and its subnet file into `folder`; returns the record with the models in it.
 
-    What a device said of models exported before is left out: it said so of other files.
+    With `quantisation`, each model has an int8 one beside it. What a device said of models exported before is left out: it
+    said so of other files.
 
     `subnet` is a `supernets.export.subnet.Subnet`; `run_model(format, model, images_NCHW)` runs a model on a runtime.
 
@@ -63,21 +95,32 @@ def export_subnet(
 
     weights = fold(subnet.arrays(), subnet.blocks)
     reference = subnet.logits(torch.from_numpy(check_images_NCHW))
-    contents = {name: writer_of(name)(subnet.blocks, weights) for name in formats}
-    models = [_checked(name, content, reference, run_model(name, content, check_images_NCHW)) for name, content in contents.items()]
-    for model in models:
-        write_whole(folder / model.file, contents[model.format])
+    contents: dict[str, bytes] = {}
+    models = []
+    for name in formats:
+        content = writer_of(name)(subnet.blocks, weights)
+        models.append(_checked(name, content, reference, run_model(name, content, check_images_NCHW)))
+        contents[models[-1].file] = content
+        if quantisation is not None:
+            integers = writer_of(name, "int8")(subnet.blocks, weights, quantisation.range_images_NCHW)
+            run = partial(run_model, name)
+            models.append(_quantised(name, integers, content, reference, run(integers, check_images_NCHW), quantisation, run))
+            contents[models[-1].file] = integers
+    for file, content in contents.items():
+        write_whole(folder / file, content)
     record = record.changed(models=tuple(models), verifications=())
     write_subnet(folder / "subnet.json", record)
     return record
 
 
 def export_from_files(
-    subnet_file: Path, weights: Path | None, images: str, folder: Path, formats: Sequence[str], calibration_images: int, check_images: int
-) -> SubnetRecord:
+    subnet_file: Path, weights: Path | None, images: str, folder: Path, formats: Sequence[str], calibration_images: int, check_images: int,
+    precision: str = "float32", range_images: int = RANGE_IMAGES, accuracy_images: int = ACCURACY_IMAGES,
+) -> SubnetRecord:  # fmt: skip
     """Export the subnet of a subnet file with the weights of a supernet file (None: those that come for its space); see `export_subnet`.
 
-    An accuracy that was measured with other weights is not carried over.
+    Precision int8 writes an int8 model beside each float one. An accuracy that was measured with other weights is not
+    carried over.
 
     Raises:
         ValueError, OSError: a file is missing or of another kind; the weights are of another space.
@@ -93,8 +136,19 @@ def export_from_files(
         record = record.changed(weights_sha256=weights_sha256, measured_accuracy=None, measured_accuracy_images=None)
     data = open_images(images)
     subnet = cut(record, supernet, data, calibration_images)
-    check = network_pixels(data, check_images, record.architecture["resolution"])
-    return export_subnet(record, subnet, folder, check, run_on_this_machine, formats)
+    side = record.architecture["resolution"]
+    quantisation = quantisation_of(data, side, range_images, accuracy_images) if precision == "int8" else None
+    return export_subnet(record, subnet, folder, network_pixels(data, check_images, side), run_on_this_machine, formats, quantisation)
+
+
+def quantisation_of(data: Any, side: int, range_images: int, accuracy_images: int) -> Quantisation:
+    """Return as many training and test images of the image data as asked for (all, if there are fewer), drawn by a fixed seed."""
+    from supernets.training.data import drawn
+    from supernets.training.images import network_input
+
+    judged = drawn(len(data.test_labels), accuracy_images, JUDGED_SEED)
+    ranges, test = (network_input(images, side).contiguous().numpy() for images in (data.calibration_images(range_images), data.test_images[judged]))
+    return Quantisation(ranges, test, data.test_labels[judged])
 
 
 def cut(record: SubnetRecord, supernet: Any, data: Any, calibration_images: int) -> Any:
@@ -127,8 +181,8 @@ def run_on_this_machine(name: str, model: bytes, images_NCHW: Array) -> Array:
     """Return a model's outputs (N, classes) on this computer, by the runtime of its format."""
     from device_agents.devices import connect
 
-    inputs = images_NCHW if name == "onnx" else np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))
-    with connect("local", runtime=RUNTIME_OF[name]) as agent:
+    inputs = images_NCHW if name != "tflite" else np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))
+    with connect("local", runtime=CHECKED_BY[name]) as agent:
         return agent.run(model, inputs)
 
 
@@ -139,6 +193,21 @@ def _checked(name: str, content: bytes, reference: Array, outputs: Array) -> Exp
             f"the exported {name} model differs from the supernet by {difference:.2g} of its largest output; expected at most {TOLERANCE:g}; "
             f"nothing was written; please report it with the architecture"
         )
+    return _described(name, f"subnet.{name}", content, reference, outputs)
+
+
+def _quantised(
+    name: str, content: bytes, plain: bytes, reference: Array, outputs: Array, quantisation: Quantisation, run: Callable[[bytes, Array], Array]
+) -> ExportedModel:  # fmt: skip
+    """Return the description of an int8 model, with its accuracy and that of the float model it was made of, on the same images."""
+    images, labels = quantisation.test_images_NCHW, quantisation.test_labels
+    after, before = (float(np.mean(run(model, images).argmax(1) == labels)) for model in (content, plain))
+    described = _described(name, f"subnet.int8.{name}", content, reference, outputs)
+    return replace(described, precision="int8", range_images=len(quantisation.range_images_NCHW), accuracy=after, float_accuracy=before,
+                   accuracy_images=len(labels))  # fmt: skip
+
+
+def _described(name: str, file: str, content: bytes, reference: Array, outputs: Array) -> ExportedModel:
+    difference = float(np.abs(outputs - reference).max() / np.abs(reference).max())
     same = float(np.mean(outputs.argmax(1) == reference.argmax(1)))
-    digest = hashlib.sha256(content).hexdigest()
-    return ExportedModel(name, f"subnet.{name}", digest, len(content), len(reference), difference, same)
+    return ExportedModel(name, file, hashlib.sha256(content).hexdigest(), len(content), len(reference), difference, same)

@@ -39,12 +39,15 @@ RECORD_FIGURES = {
     **FINALIST_FIGURES, "macs": NOT_NEGATIVE, "parameters": NOT_NEGATIVE, "max_latency_ms": NOT_NEGATIVE, "measured_accuracy_images": AT_LEAST_1,
 }  # fmt: skip
 MODEL_FIGURES = {"bytes": NOT_NEGATIVE, "check_images": AT_LEAST_1, "relative_difference": NOT_NEGATIVE, "same_top1": SHARE}
+QUANTISED_FIGURES = {"range_images": AT_LEAST_1, "accuracy": SHARE, "float_accuracy": SHARE, "accuracy_images": AT_LEAST_1}
 VERIFICATION_FIGURES = {
     "predicted_latency_ms": ANY, "measured_latency_ms": NOT_NEGATIVE, "relative_spread": NOT_NEGATIVE, "max_latency_ms": NOT_NEGATIVE,
     "visits": AT_LEAST_1, "samples": AT_LEAST_1,
 }  # fmt: skip
 SEARCH_FIGURES = {"random_networks_over_budget": SHARE, "lowest_latency_ms": NOT_NEGATIVE}
-WHOLE = ("macs", "parameters", "bytes", "check_images", "measured_accuracy_images", "visits", "samples")
+WHOLE = (
+    "macs", "parameters", "bytes", "check_images", "measured_accuracy_images", "visits", "samples", "range_images", "accuracy_images",
+)  # fmt: skip
 NEEDED = {*MODEL_FIGURES, "macs", "parameters", "visits", "samples"}
 
 
@@ -69,7 +72,9 @@ class ExportedModel:
     """One model file beside the subnet file, and how far it is from the network it was made of.
 
     `relative_difference` is the largest difference of an output from the supernet's own child, over the largest output;
-    `same_top1` the share of the check images with the same best class.
+    `same_top1` the share of the check images with the same best class. Of a quantised model: `range_images` its activation
+    ranges were found on, its `accuracy`, and that of the float model of the same format (`float_accuracy`), on
+    `accuracy_images` test images.
     """
 
     format: str
@@ -79,11 +84,25 @@ class ExportedModel:
     check_images: int
     relative_difference: float
     same_top1: float
+    precision: str = "float32"
+    range_images: int | None = None
+    accuracy: float | None = None
+    float_accuracy: float | None = None
+    accuracy_images: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.file, str) or not self.file or Path(self.file).name != self.file:
             raise SubnetFileError(f"model file {self.file!r} is not a name in the subnet file's own folder; export the subnet again")
-        _check_figures(vars(self), MODEL_FIGURES, NEEDED)
+        if not isinstance(self.precision, str):
+            raise SubnetFileError(f"precision is {self.precision!r}; expected a text such as float32")
+        _check_figures(vars(self), MODEL_FIGURES | QUANTISED_FIGURES, NEEDED)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-serialisable mapping, without those of quantised models where it is none."""
+        values = asdict(self)
+        if self.precision == "float32":
+            del values["precision"]
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -167,7 +186,7 @@ class SubnetRecord:
         """Return the record as a JSON-serialisable mapping."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["architecture"] = self.architecture.to_dict()
-        values["models"] = [asdict(model) for model in self.models]
+        values["models"] = [model.to_dict() for model in self.models]
         values["verifications"] = [{**asdict(v), "condition": dict(v.condition)} for v in self.verifications]
         return {"format": FORMAT, "version": VERSION, **values}
 

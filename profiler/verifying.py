@@ -11,6 +11,7 @@ from device_agents.base import DeviceAgent
 from luts.store import MeasurementStore
 from luts.table import NetworkMeasurement
 from profiler.files import FileKindError, sha256_of
+from profiler.measuring.models import file_precision
 from profiler.measuring.networks import measure_networks
 from profiler.measuring.plan import NetworkItem
 from profiler.measuring.settings import ProtocolSettings
@@ -71,10 +72,10 @@ def verify_subnet(
         FileKindError: the model file is not the one that was exported.
         StoreError, DeviceError: see `profiler.measuring.networks.measure_networks`.
     """
-    batch = agent.info().batch
-    if batch != 1:
-        raise ManyImagesError(f"exported models take one image at a time, and the device is declared with batch {batch}; verify with batch = 1")
-    model = _model_of(record, agent.model_format)
+    info = agent.info()
+    if info.batch != 1:
+        raise ManyImagesError(f"exported models take one image at a time, and the device is declared with batch {info.batch}; verify with batch = 1")
+    model = _model_of(record, agent.model_format, file_precision(info.precision))
     path = folder / model.file
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}, which the subnet file names; export the subnet again")
@@ -93,12 +94,13 @@ def verify_subnet(
     return Verified(record, made.warnings)
 
 
-def _model_of(record: SubnetRecord, model_format: str) -> ExportedModel:
+def _model_of(record: SubnetRecord, model_format: str, precision: str) -> ExportedModel:
     for model in record.models:
-        if model.format == model_format:
+        if (model.format, model.precision) == (model_format, precision):
             return model
-    formats = ", ".join(model.format for model in record.models) or "none"
-    raise NothingToVerifyError(f"the subnet file has no {model_format} model (it has: {formats}), which the device's runtime needs; export it first")
+    there = ", ".join(f"{model.format} {model.precision}" for model in record.models) or "none"
+    wanted = f"{model_format} model of precision {precision}"
+    raise NothingToVerifyError(f"the subnet file has no {wanted} (it has: {there}), which the device's runtime needs; export it first")
 
 
 def settings_for(items: Sequence[NetworkItem]) -> ProtocolSettings:

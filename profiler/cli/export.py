@@ -15,9 +15,12 @@ def command(
     out: Annotated[Path, typer.Option("--out", callback=folder_to_write, help="Folder for the models and the subnet file.")],
     weights: Weights = None,
     images: Images = "fashion-mnist-subset",
-    formats: Annotated[str, typer.Option("--formats", help="Model formats to write, such as onnx or onnx,tflite.")] = "onnx,tflite",
+    formats: Annotated[str, typer.Option("--formats", help="Model formats to write, such as onnx, or onnx,tflite,torch.")] = "onnx,tflite",
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images that the norm statistics are measured on.")] = 2048,
     check_images: Annotated[int, typer.Option(min=1, help="Images on which each model is compared with the supernet.")] = 256,
+    precision: Annotated[str, typer.Option("--precision", help="float32, or int8 for int8 models beside the float ones.")] = "float32",
+    range_images: Annotated[int, typer.Option(min=1, help="Training images whose activations set the ranges of int8.")] = 256,
+    accuracy_images: Annotated[int, typer.Option(min=1, help="Test images on which int8 is set beside float32.")] = 2000,
     as_json: AsJson = False,
 ) -> None:
     """Cut a subnet out of a supernet and write it as ONNX and TFLite, checked against the supernet on real images.
@@ -26,11 +29,13 @@ def command(
     Example: profiler export --subnet subnet.json --weights supernet.safetensors --out exported/
     """
     from profiler.cli.output import print_json, print_table, say
-    from profiler.exporting import export_from_files, parse_formats
+    from profiler.exporting import export_from_files, parse_formats, parse_precision
 
     with typed():
-        wanted = parse_formats(formats)
-    record = export_from_files(subnet, weights, images, out, wanted, calibration_images, check_images)
+        wanted = parse_formats(formats, parse_precision(precision))
+    record = export_from_files(
+        subnet, weights, images, out, wanted, calibration_images, check_images, precision, range_images, accuracy_images
+    )  # fmt: skip
     if as_json:
         print_json(record.to_dict())
         return
@@ -39,4 +44,9 @@ def command(
         ("model", "bytes", "largest difference / largest output", "same best class", "images"),
         [(out / m.file, m.bytes, f"{m.relative_difference:.1e}", f"{m.same_top1:.1%}", m.check_images) for m in record.models],
     )
+    for m in record.models:
+        if m.accuracy is not None and m.float_accuracy is not None:
+            points = round(100 * (m.accuracy - m.float_accuracy), 2) + 0.0  # no minus before a zero
+            images = f"{m.accuracy_images} test images"
+            say(f"{m.file}: top-1 accuracy {m.accuracy:.2%} after quantisation, {m.float_accuracy:.2%} before ({points:+.2f} points, {images})")
     say(f"the subnet file is {out / 'subnet.json'}; `profiler verify --subnet {out / 'subnet.json'}` measures the models on a device")

@@ -113,7 +113,7 @@ Resolutions = Annotated[
     ),
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="Device; `profiler devices` lists them.")]
-Runtime = Annotated[str | None, typer.Option("--runtime", help="onnxruntime or litert; the device's own choice by default.")]
+Runtime = Annotated[str | None, typer.Option("--runtime", help="Such as onnxruntime or litert; the device's own choice by default.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the runtime; the device's own choice by default.")]
 Cores = Annotated[str | None, typer.Option("--cores", help="Processor cores to run on, such as 1 or 0,1; the device's own choice by default.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything random; the same seed gives the same result.")]
