@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow bench lint lock clean
+.PHONY: demo test test-slow test-devices bench lint lock clean
 .DELETE_ON_ERROR:
 
 # The whole job on this machine's CPU, from space to verified subnet. TRAIN=1 trains the supernet itself instead of taking the shipped one.
@@ -24,6 +24,12 @@ test: lint
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and not device_services"
+
+# Against a real adbd, real SSH servers and an arm64 userland, which are built into .cache first. What this machine cannot do is skipped by name.
+test-devices: $(INSTALLED)
+	-tests/adbd/build.sh
+	-PYTHON=$(CURDIR)/$(BIN)/python tests/arm64_userland.sh
+	$(BIN)/python -m pytest -m device_services -rs
 
 # The benchmarks that need no files of their own; the others say in their first lines how they are called.
 bench: $(INSTALLED)
