@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from supernets import spaces
+from supernets.training import shrinking
 from supernets.training.phases import Phase, Recipe
 from supernets.training.recipes import RECIPES, UnknownRecipeError, recipe
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.torch
 PHASE = Phase("width", 2.5, 0.1, {"expand_ratio": (4, 6)}, ("largest", "random"), 0.5, "phase_start", 1.0, 0.1, ("sort_channels",), "own")
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", shrinking.RECIPES)
 def test_recipes_shrink_progressively(name):
     whole = spaces.space("ofa-mobilenetv3-tiny")
     phases = recipe(name).phases

@@ -34,13 +34,18 @@ def input_batches(images_NHWC: Pixels, side: int, batch_size: int) -> Iterator[T
         yield network_input(images_NHWC[start : start + batch_size], side)
 
 
-def augmented(images_NHWC: Pixels, rng: np.random.Generator, crop_padding: int, flip: bool) -> Pixels:
-    """Return the images moved by up to `crop_padding` pixels each way, black coming in, and half of them mirrored."""
-    count, side = images_NHWC.shape[:2]
-    top, left = rng.integers(0, 2 * crop_padding + 1, size=(2, count, 1))
-    mirrored = rng.random((count, 1)) < (0.5 if flip else 0.0)
-    rows, columns = top + np.arange(side), left + np.arange(side)
+def augmented(
+    images_NHWC: Pixels, rng: np.random.Generator, crop_padding: int, flip: bool, batch_size: int | None = None, rows: slice | None = None
+) -> Pixels:
+    """Return the images moved by up to `crop_padding` pixels each way, black coming in, and half of them mirrored.
+
+    Where the images are only the `rows` of a batch of `batch_size`, they are moved as they would be with all of it.
+    """
+    count, side, own = batch_size or len(images_NHWC), images_NHWC.shape[1], rows or slice(None)
+    top, left = rng.integers(0, 2 * crop_padding + 1, size=(2, count, 1))[:, own]
+    mirrored = rng.random((count, 1))[own] < (0.5 if flip else 0.0)
+    rows_of, columns = top + np.arange(side), left + np.arange(side)
     columns = np.where(mirrored, columns[:, ::-1], columns)
     padded = np.pad(images_NHWC, ((0, 0), (crop_padding, crop_padding), (crop_padding, crop_padding), (0, 0)))
-    moved: Pixels = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    moved: Pixels = padded[np.arange(len(images_NHWC))[:, None, None], rows_of[:, :, None], columns[:, None, :]]
     return moved

@@ -5,19 +5,22 @@ Epochs count passes over the training images, and may be fractions; learning rat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
 from supernets.space import SearchSpace, Value
+from supernets.training import schedules
 from supernets.training.repnas_sampler import KINDS, BranchSettings
 
 CHILDREN = ("largest", "smallest", "random", *KINDS)
-TEACHERS = ("none", "full_network", "phase_start")
+TEACHERS = ("none", "full_network", "phase_start", "in_place")
 ACTIONS = ("sort_channels",)
 RESOLUTIONS = ("shared", "own")
+DROPOUT_ON = ("all", "largest")
+VALIDATIONS = ("phase", "epoch")
+LATER = {"may_be_missing": True}  # of fields that files of older versions do not have; written only where not at their default
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class Phase:
     `restriction` names choices, or kinds of choices, with the values the phase allows; `children` says how each step's
     networks are drawn from that sub-space. Each child learns from the labels and, times `distillation_ratio`, from the
     teacher: the largest network as it was when the first phase with a teacher began (`full_network`) or when this one
-    did (`phase_start`). All children of a step see one resolution (`shared`) or each its own. With `part_of`, (epochs before,
-    epochs in all), the phase's learning rate is its part of one longer schedule.
+    did (`phase_start`). Or, `in_place`, the first child, which is the largest, teaches the others as it learns, and those see no
+    labels. All children of a step see one resolution (`shared`) or each its own. With `part_of`, (epochs before,
+    epochs in all), the phase's learning rate is its part of one longer schedule. Dropout is for `all` children or the `largest`.
 
     Raises:
         ValueError: a field out of range.
@@ -46,6 +50,8 @@ class Phase:
     actions: tuple[str, ...] = ()
     resolution: str = "shared"
     part_of: tuple[float, float] | None = None
+    schedule: str = field(default="cosine", metadata=LATER)
+    dropout_on: str = field(default="all", metadata=LATER)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "restriction", MappingProxyType({name: tuple(values) for name, values in self.restriction.items()}))
@@ -57,7 +63,8 @@ class Phase:
                 raise ValueError(f"{name} of phase {self.name!r} has {strange[0]!r}; expected some of {', '.join(several)}")
         if not self.children:
             raise ValueError(f"children of phase {self.name!r} is empty; expected some of {', '.join(CHILDREN)}")
-        for name, known in (("teacher", TEACHERS), ("resolution", RESOLUTIONS)):
+        choices = {"teacher": TEACHERS, "resolution": RESOLUTIONS, "schedule": schedules.SCHEDULES, "dropout_on": DROPOUT_ON}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} of phase {self.name!r} is {getattr(self, name)!r}; expected one of {', '.join(known)}")
         if not self.epochs > 0 or not 0 <= self.warmup_epochs < self.epochs:
@@ -73,6 +80,9 @@ class Phase:
                 raise ValueError(f"phase {self.name!r} of {self.epochs} epochs is part_of {self.part_of}; expected epochs before, and in all")
         if (self.teacher == "none") != (self.distillation_ratio == 0):
             raise ValueError(f"phase {self.name!r} has teacher {self.teacher!r}, distillation_ratio {self.distillation_ratio}; one needs the other")
+        if self.teacher == "in_place" and (self.children[0] != "largest" or "largest" in self.children[1:]):
+            raise ValueError(f"children of phase {self.name!r} are {', '.join(self.children)}; where the step's own largest network "
+                             "teaches, it comes first and once")  # fmt: skip
 
     def space(self, whole: SearchSpace) -> SearchSpace:
         """Return the part of the space this phase trains."""
@@ -83,19 +93,16 @@ class Phase:
         return max(1, round(self.epochs * steps_per_epoch))
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
-        """Return the learning rate of a step of the phase: a linear warm-up, then half a cosine to zero."""
+        """Return the learning rate of a step of the phase: a linear warm-up, then what the schedule says."""
         warmup, total = round(self.warmup_epochs * steps_per_epoch), self.steps(steps_per_epoch)
         if self.part_of is not None:
             step, total = step + round(self.part_of[0] * steps_per_epoch), max(1, round(self.part_of[1] * steps_per_epoch))
-        if step < warmup:
-            return self.learning_rate * (step + 1) / (warmup + 1)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+        return self.learning_rate * schedules.factor(self.schedule, step, warmup, total, steps_per_epoch)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable mapping."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {
-            **values,
+            **written_fields(self),
             "restriction": {name: list(allowed) for name, allowed in self.restriction.items()},
             "children": list(self.children),
             "actions": list(self.actions),
@@ -131,6 +138,9 @@ class Recipe:
     kernel_transform: bool = True
     gradient_norm: float | None = None  # longer gradients are scaled down to it
     branches: BranchSettings | None = None  # of spaces whose blocks have branches
+    zero_last_norms: bool = field(default=False, metadata=LATER)  # every residual block begins as its shortcut
+    averaging: float | None = field(default=None, metadata=LATER)  # share of their average that weights keep in a step; the average ends each phase
+    validation: str = field(default="phase", metadata=LATER)  # corners are judged after each `epoch`, or both ends after each `phase`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phases", tuple(self.phases))
@@ -142,6 +152,10 @@ class Recipe:
             raise ValueError(f"phase {beyond[0]!r} of recipe {self.name!r} has a teacher or actions; a recipe with `branches` can have neither")
         if self.gradient_norm is not None and not self.gradient_norm > 0:
             raise ValueError(f"gradient_norm of recipe {self.name!r} is {self.gradient_norm}; expected more than 0, or none")
+        if self.averaging is not None and not 0 < self.averaging < 1:
+            raise ValueError(f"averaging of recipe {self.name!r} is {self.averaging}; expected more than 0 and less than 1, or none")
+        if self.validation not in VALIDATIONS:
+            raise ValueError(f"validation of recipe {self.name!r} is {self.validation!r}; expected one of {', '.join(VALIDATIONS)}")
         names = [phase.name for phase in self.phases]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"phases of recipe {self.name!r} are named {names}; expected one or more different names")
@@ -155,9 +169,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable mapping."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
         branches = None if self.branches is None else self.branches.to_dict()
-        return {**values, "phases": [phase.to_dict() for phase in self.phases], "branches": branches}
+        return {**written_fields(self), "phases": [phase.to_dict() for phase in self.phases], "branches": branches}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -169,6 +182,11 @@ class Recipe:
         known = checked_fields(cls, values, "a recipe")
         branches = None if known.get("branches") is None else BranchSettings.from_dict(known["branches"])
         return cls(**{**known, "phases": tuple(Phase.from_dict(phase) for phase in known["phases"]), "branches": branches})
+
+
+def written_fields(data: Phase | Recipe) -> dict[str, Any]:
+    """Return the fields of a phase or recipe, without those of later versions that are at their defaults."""
+    return {f.name: getattr(data, f.name) for f in fields(data) if "may_be_missing" not in f.metadata or getattr(data, f.name) != f.default}
 
 
 def checked_fields(cls: Any, values: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -26,19 +26,20 @@ class TrainingError(ValueError):
 
 @dataclass
 class TrainState:
-    """The state after `step` steps: weights, momentum of the running phase (by tensor), the teacher's tensors, gates, the history."""
+    """The state after `step` steps: weights, momentum of the running phase (by tensor), the teacher's tensors, gates, averages, the history."""
 
     step: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
     momentum: dict[str, Tensor] = field(default_factory=dict)
     teacher: dict[str, Tensor] = field(default_factory=dict)
     gates: dict[str, Tensor] = field(default_factory=dict)
+    averages: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def write_state(folder: Path, state: TrainState, settings: Mapping[str, Any]) -> None:
     """Write the folder's checkpoint; the one before is there until the new one is whole and on disk."""
-    parts = {"weights": state.weights, "momentum": state.momentum, "teacher": state.teacher, "gates": state.gates}
+    parts = {"weights": state.weights, "momentum": state.momentum, "teacher": state.teacher, "gates": state.gates, "averages": state.averages}
     tensors = {f"{part}/{name}": tensor.detach() for part, of_part in parts.items() for name, tensor in of_part.items()}
     write_tensors(folder / CHECKPOINT_FILE, tensors, {"kind": KIND, "step": state.step, "history": state.history, "settings": settings})
 

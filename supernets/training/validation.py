@@ -19,12 +19,13 @@ def accuracy(
 ) -> float:  # fmt: skip
     """Return the share of images a child of the supernet of these tensors classifies rightly, its norms calibrated first."""
     blocks = space.blocks(architecture)
-    side = blocks[0].input_side
-    folded = fold(merged_child(space, tensors, architecture, input_batches(calibration_NHWC, side, BATCH_SIZE)), blocks)
+    side, like = blocks[0].input_side, next(iter(tensors.values()))  # their device and type are the computation's
+    calibration = (batch_NCHW.to(like) for batch_NCHW in input_batches(calibration_NHWC, side, BATCH_SIZE))
+    folded = fold(merged_child(space, tensors, architecture, calibration), blocks)
     truth = torch.from_numpy(labels)
     hits, start = 0, 0
     for batch_NCHW in input_batches(images_NHWC, side, BATCH_SIZE):
-        predicted = forward(blocks, batch_NCHW, folded, no_norm).argmax(1)
+        predicted = forward(blocks, batch_NCHW.to(like), folded, no_norm).argmax(1).cpu()
         hits += int((predicted == truth[start : start + len(predicted)]).sum())
         start += len(predicted)
     return hits / len(labels)

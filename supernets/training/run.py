@@ -1,0 +1,300 @@
+"""A training in progress: its steps, and what must be kept to go on from any of them.
+
+A step: augment a batch; for each of the phase's children forward, loss, backward; then one optimiser step on the summed
+gradients, and one of the gates that drew its branches, if they learn. Everything random is derived from (seed, step), so a
+run stopped at any moment and started again ends with the same bits as an undisturbed one (same machine, versions and
+number of threads).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supernets.networks.branched import BranchedSupernet
+from supernets.networks.checkpoint import CheckpointError, check_tensors
+from supernets.networks.initialising import begin_as_shortcuts
+from supernets.networks.slicing import child_tensors
+from supernets.networks.sorting import sorted_channels
+from supernets.networks.supernet import Supernet
+from supernets.space import Architecture, SearchSpace
+from supernets.training import shrinking
+from supernets.training.averaging import Averages
+from supernets.training.children import answers, drawn_children, dropout_of, loss_of, teaching
+from supernets.training.data import ImageData
+from supernets.training.images import augmented, network_input
+from supernets.training.machine import Machine
+from supernets.training.phases import Phase, Recipe
+from supernets.training.repnas_sampler import BranchSampler
+from supernets.training.state import TrainingError, TrainState
+from supernets.training.validation import accuracy
+from supernets.training.work import work_per_step
+
+ORDER, AUGMENTATION, RESOLUTION, CHILD, DROPOUT = range(5)  # streams of random numbers
+VALIDATION_IMAGES = 2000  # at most, after each phase or epoch
+CALIBRATION_IMAGES = 2048
+
+
+class Run:
+    """A training in progress: `advance` makes the next step."""
+
+    def __init__(
+        self, space: SearchSpace, images: ImageData, recipe: Recipe, seed: int, machine: Machine | None = None,
+        start: Mapping[str, Tensor] | None = None, weight_scale: float = 1.0,
+    ) -> None:  # fmt: skip
+        self.space, self.images, self.recipe, self.seed, self.machine = space, images, recipe, seed, machine or Machine()
+        self._sampler = None if recipe.branches is None else BranchSampler(space, recipe.branches, seed)
+        if recipe.branches is None:
+            self.supernet = Supernet(space, recipe.kernel_transform, seed)
+        else:
+            self.supernet = BranchedSupernet(space, recipe.branches.own_weights, recipe.kernel_transform, seed)
+        self.supernet.to(self.machine.device, self.machine.dtype)
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self._tensors = self.supernet.tensors()
+        if start is not None:
+            self._load(start)
+        elif recipe.zero_last_norms:
+            begin_as_shortcuts(self._tensors, space)
+        self._weight_scale = weight_scale
+        self._teacher: dict[str, Tensor] = {}
+        self._averages: Averages | None = None
+        self._epochs: list[dict[str, Any]] = []
+        self._steps_per_epoch = len(images.train_images) // recipe.batch_size
+        self._lengths = [phase.steps(self._steps_per_epoch) for phase in recipe.phases]
+        self._ends = np.cumsum(self._lengths).tolist()
+        self._spaces = [phase.space(space) for phase in recipe.phases]
+        self._rows = self.machine.group.part(recipe.batch_size)
+        self._scaler = self.machine.loss_scaler()
+        self._loss_sum = 0.0
+        self._optimiser = self._new_optimiser()
+
+    @property
+    def steps(self) -> int:
+        """All steps of the recipe."""
+        return int(self._ends[-1])
+
+    @property
+    def phase_name(self) -> str:
+        """The phase of the last step made."""
+        return self.recipe.phases[self._phase_of(max(0, self.step - 1))].name
+
+    def _phase_of(self, step: int) -> int:
+        return next(number for number, end in enumerate(self._ends) if step < end)
+
+    def supernet_facts(self) -> dict[str, Any]:
+        """Return what the supernet's file must say to be read, beyond what every one does."""
+        scale = {} if self._weight_scale == 1.0 else {"weight_scale": self._weight_scale}
+        return {**scale, **({} if self.recipe.branches is None else {"own_branch_weights": self.recipe.branches.own_weights})}
+
+    # --- keeping and restoring ----------------------------------------------------------------------------------------
+
+    def state(self) -> TrainState:
+        """Return what `restore` needs; the tensors are the live ones."""
+        kept = self._optimiser.state
+        momentum = {name: kept[tensor]["momentum_buffer"] for name, tensor in self._tensors.items() if tensor in kept}
+        gates = {} if self._sampler is None else self._sampler.state()
+        averages = {} if self._averages is None else self._averages.tensors
+        running = {"loss_sum": self._loss_sum, "epochs": self._epochs, "loss_scale": self._scaler.state_dict()}
+        return TrainState(self.step, self._tensors, momentum, self._teacher, gates, averages, [*self.history, running])
+
+    def restore(self, saved: TrainState, path: Path) -> None:
+        """Go to a kept state.
+
+        Raises:
+            CheckpointError: its tensors are not those of this supernet.
+        """
+        check_tensors(path, saved.weights, self._tensors)
+        for part in (saved.momentum, saved.teacher, saved.averages):
+            if not set(part) <= set(self._tensors) or any(tensor.shape != self._tensors[name].shape for name, tensor in part.items()):
+                raise CheckpointError(f"file {str(path)!r} holds tensors of another supernet; remove it to begin anew")
+        self._load(saved.weights)
+        for name, tensor in saved.momentum.items():
+            self._optimiser.state[self._tensors[name]]["momentum_buffer"] = self.machine.put(tensor)
+        if self._sampler is not None:
+            try:
+                self._sampler.restore(saved.gates)
+            except ValueError as error:
+                raise CheckpointError(f"file {str(path)!r} holds gates of another training ({error}); remove it to begin anew") from None
+        self._teacher = {name: self.machine.put(tensor) for name, tensor in saved.teacher.items()}
+        if saved.averages:
+            self._averages = Averages({name: self.machine.put(tensor) for name, tensor in saved.averages.items()}, self.recipe.averaging or 0.0)
+        running = saved.history[-1]
+        self.step, self.history = saved.step, saved.history[:-1]
+        self._loss_sum, self._epochs = running["loss_sum"], running.get("epochs", [])
+        self._scaler.load_state_dict(running.get("loss_scale", {}))
+
+    @torch.no_grad()
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, tensor in self._tensors.items():
+            tensor.copy_(tensors[name])
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def advance(self) -> float:
+        """Make the next step, with what belongs to a phase's beginning and end, and return the children's mean loss.
+
+        Raises:
+            TrainingError: the loss is no finite number.
+        """
+        number = self._phase_of(self.step)
+        phase, local = self.recipe.phases[number], self.step - self._ends[number] + self._lengths[number]
+        if local == 0:
+            self._begin(number)
+        for group in self._optimiser.param_groups:
+            group["lr"] = phase.learning_rate_at(local, self._steps_per_epoch) * group["rate"]
+        loss = self._learn(phase, self._spaces[number], number, local)
+        if not np.isfinite(loss):
+            where = f"at step {self.step}, in phase {phase.name!r}"
+            raise TrainingError(f"the loss became {loss} {where}; expected a number, so lower the phase's learning_rate, {phase.learning_rate}")
+        if self._averages is not None:
+            self._averages.update(self._tensors, local)
+        self._loss_sum += loss
+        self.step += 1
+        if (local + 1) % self._steps_per_epoch == 0 and self.recipe.validation == "epoch":
+            tensors = self._tensors if self._averages is None else self._averages.tensors
+            judged = self._judged(shrinking.corners(self._spaces[number]), tensors)
+            self._epochs.append({"epoch": (local + 1) // self._steps_per_epoch, "validation_top1": judged})
+        if self.step == self._ends[number]:
+            self._end(number)
+        return loss
+
+    def _begin(self, number: int) -> None:
+        phase = self.recipe.phases[number]
+        if phase.teacher == "phase_start" or (phase.teacher == "full_network" and not self._teacher):
+            largest = child_tensors(self.space.blocks(self.space.largest()), self._tensors)
+            self._teacher = {name: tensor.detach().clone() for name, tensor in largest.items()}
+        if "sort_channels" in phase.actions:
+            with torch.no_grad():
+                self._load(sorted_channels(self._tensors, self.space, self._spaces[max(0, number - 1)]))
+        self._optimiser = self._new_optimiser()
+        if self.recipe.averaging is not None:
+            self._averages = Averages(self._tensors, self.recipe.averaging)
+        self._loss_sum, self._epochs = 0.0, []
+
+    def _end(self, number: int) -> None:
+        if self._averages is not None:
+            self._load(self._averages.tensors)
+        space = self._spaces[number]
+        ends = {"largest": space.largest(), "smallest": space.smallest()}
+        entry: dict[str, Any] = {"epochs": self._epochs} if self._epochs else {}
+        if self._sampler is not None and {"gated", "chosen"} & set(self.recipe.phases[number].children):
+            ends = {"chosen": self._sampler.chosen()}
+            entry["architecture"] = dict(ends["chosen"].values)
+        loss, name = self._loss_sum / self._lengths[number], self.recipe.phases[number].name
+        top1 = self._judged(ends, self._tensors)
+        self.history.append({"phase": name, "steps": self._lengths[number], "mean_loss": loss, "validation_top1": top1, **entry})
+
+    def _judged(self, networks: Mapping[str, Architecture], tensors: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return the validation accuracy of each network; the first process judges for all."""
+        data, top1 = self.images, {}
+        if self.machine.group.first:
+            shown = (data.validation_images[:VALIDATION_IMAGES], data.validation_labels[:VALIDATION_IMAGES])
+            calibration = data.calibration_images(CALIBRATION_IMAGES)
+            top1 = {name: accuracy(self.space, tensors, network, *shown, calibration) for name, network in networks.items()}
+        self.machine.group.wait()
+        return top1
+
+    def _new_optimiser(self) -> torch.optim.SGD:
+        """Return the optimiser of a phase: no decay of norms and biases.
+
+        Weights that were multiplied by a scale before their norm step as they would without: at its square of the learning rate.
+        """
+        square = self._weight_scale**2
+        scaled = {name for name in self._tensors if square != 1.0 and f"{name.removesuffix('.weight')}.bn.weight" in self._tensors}
+        of = {"decayed": [], "plain": [], "scaled": []}  # type: dict[str, list[Tensor]]
+        for name, tensor in self._tensors.items():
+            of["plain" if tensor.ndim <= 1 else "scaled" if name in scaled else "decayed"].append(tensor)
+        decay = self.recipe.weight_decay
+        groups = [
+            {"params": of["decayed"], "weight_decay": decay, "rate": 1.0}, {"params": of["plain"], "weight_decay": 0.0, "rate": 1.0},
+            *([{"params": of["scaled"], "weight_decay": decay / square, "rate": square}] if of["scaled"] else []),
+        ]  # fmt: skip
+        return torch.optim.SGD(groups, lr=0.1, momentum=self.recipe.momentum, nesterov=True, foreach=True)
+
+    def _rng(self, stream: int, *numbers: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, stream, *numbers])
+
+    def _batch(self, number: int, local: int) -> tuple[np.ndarray[Any, Any], Tensor]:
+        epoch, place = divmod(local, self._steps_per_epoch)
+        order = self._order(number, epoch)
+        rows = order[place * self.recipe.batch_size : (place + 1) * self.recipe.batch_size][self._rows]
+        pixels = augmented(
+            self.images.train_images[rows], self._rng(AUGMENTATION, self.step), self.recipe.crop_padding, self.recipe.flip, self.recipe.batch_size,
+            self._rows,
+        )  # fmt: skip
+        return pixels, torch.from_numpy(self.images.train_labels[rows]).to(self.machine.device)
+
+    def _order(self, number: int, epoch: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """Return the epoch's order of the training images; kept until another one is asked for."""
+        if getattr(self, "_order_of", None) != (number, epoch):
+            self._order_of, self._kept_order = (number, epoch), self._rng(ORDER, number, epoch).permutation(len(self.images.train_images))
+        return self._kept_order
+
+    def _learn(self, phase: Phase, space: SearchSpace, number: int, local: int) -> float:
+        pixels, labels = self._batch(number, local)
+        self._optimiser.zero_grad(set_to_none=True)
+        inputs: dict[int, Tensor] = {}
+        targets: dict[int, Tensor] = {}
+        taught: Tensor | None = None
+        total, group = 0.0, self.machine.group
+        for child in drawn_children(phase, space, self._rng(RESOLUTION, self.step), lambda i: self._rng(CHILD, self.step, i), self._sampler):
+            side = self.space.blocks(child.architecture)[0].input_side
+            if side not in inputs:
+                inputs[side] = self.machine.put(network_input(pixels, side))
+            with self.machine.half_where_safe():
+                if phase.teacher in ("full_network", "phase_start"):
+                    if side not in targets:
+                        targets[side] = teaching(self.space, child.architecture, inputs[side], self._teacher, group.norm)
+                    taught = targets[side]
+                with self._seeded(child.number, dropout_of(phase, child)) as dropout:
+                    logits = answers(self.space, child, inputs[side], self._tensors, group.norm, dropout, self.recipe.branches is not None)
+                loss = loss_of(phase, child, logits, labels, taught, self.recipe.label_smoothing)
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            if phase.teacher == "in_place" and child.number == 0:
+                taught = logits.detach().softmax(1)
+            total += float(loss.detach())
+        group.average_gradients(self._tensors.values())
+        if self.recipe.gradient_norm is not None:
+            self._scaler.unscale_(self._optimiser)
+            torch.nn.utils.clip_grad_norm_(self._tensors.values(), self.recipe.gradient_norm)
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        if self._sampler is not None:
+            self._sampler.learn(local / self._lengths[number])
+        return group.mean(total / len(phase.children), self.machine.device)
+
+    @contextmanager
+    def _seeded(self, child: int, dropout: float) -> Iterator[float]:
+        """Yield the dropout; where there is some, torch's generators are seeded for this child of this step, and put back."""
+        if not dropout:
+            yield dropout
+            return
+        rank = self.machine.group.rank
+        with torch.random.fork_rng(devices=[self.machine.device] if self.machine.on_gpu else []):
+            torch.manual_seed(int(self._rng(DROPOUT, self.step, child, *([rank] if rank else [])).integers(2**63)))
+            yield dropout
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _work_per_step(self) -> list[float]:
+        return [work_per_step(self.space, phase, space) for phase, space in zip(self.recipe.phases, self._spaces, strict=True)]
+
+    @property
+    def work(self) -> float:
+        """Multiply-adds an image of all steps, about."""
+        return float(np.dot(self._lengths, self._work_per_step))
+
+    def work_done(self) -> float:
+        """The part of `work` already done."""
+        starts = [end - length for end, length in zip(self._ends, self._lengths, strict=True)]
+        done = [min(max(self.step - start, 0), length) for start, length in zip(starts, self._lengths, strict=True)]
+        return float(np.dot(done, self._work_per_step))
