@@ -5,6 +5,10 @@ seed fixed here; prints each predictor's errors on them, and the chosen one's ag
 
     python benchmarks/latency_prediction.py --runtime onnxruntime --table runs/prediction-onnxruntime.lut
 
+The tables in luts/data were made so; with `--judge` nothing is measured, so a table of another machine is judged as well:
+
+    python benchmarks/latency_prediction.py --judge --table luts/data/ofa-mobilenetv3-w1.2-onnxruntime-epyc.lut
+
 "10 networks" rows use ten of the calibration networks, far apart; the last of them not even the table's blocks.
 
 With `--again FILE` the same networks are measured once more, in a session of their own: what a user sees who measures a
@@ -117,8 +121,10 @@ def main() -> None:
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--again", type=Path)
+    parser.add_argument("--judge", action="store_true")
     options = parser.parse_args()
-    collected(options.table, options.runtime)
+    if not options.judge:
+        collected(options.table, options.runtime)
     table, alone = LatencyTable.open(options.table), LatencyTable.open(options.table, "alone")
     space = search_space(SPACE)
     fresh, calibration = measured_networks(space, table, "held_out"), measured_networks(space, table, "calibration")
