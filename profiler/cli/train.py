@@ -18,13 +18,24 @@ def command(
     out: Annotated[Path, typer.Option("--out", callback=folder_to_write, help="Folder for checkpoints and supernet.safetensors.")],
     images: Images = "fashion-mnist-subset",
     recipe: Annotated[
-        str, typer.Option("--recipe", help="Training recipe: small (minutes on a CPU), cifar, or imagenet (Once-for-All's own).")
+        str,
+        typer.Option(
+            "--recipe",
+            help="Progressive shrinking: small (minutes on a CPU), cifar, imagenet (Once-for-All's own). Sandwich rule: bignas-small, bignas."
+            " Searched branches: repnas-small, repnas-paper, repnas-release.",
+        ),
     ] = "small",
     threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="CPU threads.")] = 1,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda; started by torchrun, each process has a GPU of its own.")] = "cpu",
+    mixed_precision: Annotated[
+        bool | None, typer.Option("--mixed-precision/--full-precision", help="Half precision where it is safe; on GPUs by default.")
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Train a space's supernet by progressive shrinking; killed, the same command goes on where it was.
+    """Train a space's supernet by a recipe; killed, the same command goes on where it was.
+
+    Several processes share each batch when torchrun starts them: torchrun --nproc-per-node 8 -m profiler train --device cuda ...
 
     \b
     Example: profiler train --space ofa-mobilenetv3-tiny --images fashion-mnist-subset --recipe small --out trained/
@@ -32,18 +43,25 @@ def command(
     from profiler.cli.output import print_json, progress_bar, say
     from supernets.spaces import space as search_space
     from supernets.training.data import open_images
+    from supernets.training.distributed import joined
     from supernets.training.loop import TrainProgress, train
+    from supernets.training.machine import Machine
     from supernets.training.recipes import recipe as recipe_of
 
     with typed():
         wanted = recipe_of(recipe)
-    with progress_bar("training") as report:
+        Machine(device, bool(mixed_precision))
+    with joined(device) as (group, own_device), progress_bar("training") as report:
+        half = own_device.startswith("cuda") if mixed_precision is None else mixed_precision
 
         def show(progress: TrainProgress) -> None:
             report(progress.step, progress.steps, f"{progress.phase}: loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s")
 
         provenance = {"command": shlex.join(["profiler", *sys.argv[1:]])}
-        summary = train(search_space(space), open_images(images), wanted, out, seed, threads, show, provenance=provenance)
+        machine = Machine(own_device, half, group)
+        summary = train(search_space(space), open_images(images), wanted, out, seed, threads, show, provenance=provenance, machine=machine)
+    if not group.first:
+        return
     if as_json:
         print_json({**asdict(summary), "weights": str(summary.weights), "history": [dict(phase) for phase in summary.history]})
     elif summary.already_finished:
