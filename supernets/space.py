@@ -232,6 +232,15 @@ class SearchSpace:
                 choices[i] = replace(choices[i], allowed=tuple(value for value in choices[i].values if value in wanted))
         return replace(self, choices=tuple(choices))
 
+    def only(self, architecture: Architecture) -> SearchSpace:
+        """Return the sub-space of this one network.
+
+        Raises:
+            ArchitectureError: the space has no such architecture.
+        """
+        values = self.architecture(architecture).values
+        return self.restrict({name: (value,) for name, value in values.items() if value is not None})
+
     def size(self) -> int:
         """Return the number of different networks."""
         return math.prod(self._subtree_size(choice) for choice in self.choices if choice.depends_on is None)

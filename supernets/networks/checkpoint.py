@@ -1,7 +1,7 @@
 """Files of trained supernets: safetensors with the metadata that says what they are; written whole or not at all.
 
-Metadata is one JSON mapping in the file's header, under the key `supernets`. `kind`, `space` and `kernel_transform` are
-this file's; the rest is what the writer adds (seed, recipe, data, command …).
+Metadata is one JSON mapping in the file's header, under the key `supernets`. `kind`, `space`, `kernel_transform` and, where the
+tensors are one network's alone, `network` are this file's; the rest is what the writer adds (seed, recipe, data, command …).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from supernets.atomic_file import write_whole
 from supernets.networks.branched import BranchedSupernet
 from supernets.networks.branches import has_branches
 from supernets.networks.supernet import Supernet
-from supernets.space import SearchSpace
+from supernets.space import Architecture, ArchitectureError, SearchSpace
 
 KIND = "elastic-latency supernet"
 HEADER_KEY = "supernets"
@@ -30,29 +30,41 @@ class CheckpointError(ValueError):
 
 
 def save_supernet(path: str | Path, supernet: Supernet, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write the supernet's tensors and metadata.
+    """Write the supernet's tensors and metadata; of a space restricted to one network, the file says which one.
 
     Raises:
-        ValueError: the metadata gives a key that this function sets; or the supernet is of a restricted space and lacks tensors of the whole one,
-            which the file's space would promise.
+        ValueError: the metadata gives a key that this function sets; or the supernet is of a restricted space of several networks and lacks
+            tensors of the whole one, which the file's space would promise.
         OSError: the file cannot be written.
     """
-    for choice in supernet.space.choices:
-        shaping = {"resolution": (), "kernel_size": (choice.values[0], choice.values[-1])}.get(choice.kind, choice.values[-1:])
-        if not set(shaping) <= set(choice.allowed):
-            raise ValueError(
-                f"a supernet restricted to {choice.name!r} of {list(choice.allowed)} cannot be saved: its file would be taken for space "
-                f"{supernet.space.name!r} as a whole; save a supernet of that"
-            )
+    network = _only_network(supernet.space)
+    if network is None:
+        _refuse_restricted(supernet.space)
     own = {"kind": KIND, "space": supernet.space.name, "kernel_transform": supernet.kernel_transform}
-    taken = sorted(set(own) & set(metadata or {}))
+    own |= {} if network is None else {"network": network.to_dict()}
+    taken = sorted({*own, "network"} & set(metadata or {}))
     if taken:
         raise ValueError(f"metadata of a supernet cannot set {taken[0]!r}; it is taken from the supernet itself")
     write_tensors(path, {name: tensor.detach() for name, tensor in supernet.tensors().items()}, {**own, **(metadata or {})})
 
 
+def _only_network(space: SearchSpace) -> Architecture | None:
+    restricted = any(choice.allowed != choice.values for choice in space.choices)
+    return space.largest() if restricted and space.size() == 1 else None
+
+
+def _refuse_restricted(space: SearchSpace) -> None:
+    for choice in space.choices:
+        shaping = {"resolution": (), "kernel_size": (choice.values[0], choice.values[-1])}.get(choice.kind, choice.values[-1:])
+        if not set(shaping) <= set(choice.allowed):
+            raise ValueError(
+                f"a supernet restricted to {choice.name!r} of {list(choice.allowed)} cannot be saved: its file would be taken for space "
+                f"{space.name!r} as a whole; save a supernet of that"
+            )
+
+
 def load_supernet(path: str | Path) -> Supernet:
-    """Return the supernet of a file that `save_supernet` wrote, ready to slice.
+    """Return the supernet of a file that `save_supernet` wrote, ready to slice; one network's alone is of a space restricted to it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -63,7 +75,7 @@ def load_supernet(path: str | Path) -> Supernet:
     for key, kind in (("space", str), ("kernel_transform", bool)):
         if not isinstance(metadata.get(key), kind):
             raise CheckpointError(f"metadata {key!r} of file {str(path)!r} is {metadata.get(key)!r}; expected a value of type {kind.__name__}")
-    supernet = _empty(_space_of(path, metadata["space"]), metadata)
+    supernet = _empty(_space_of(path, metadata), metadata)
     check_tensors(path, tensors, supernet.tensors())
     with torch.no_grad():
         for name, tensor in supernet.tensors().items():
@@ -77,9 +89,12 @@ def _empty(space: SearchSpace, metadata: Mapping[str, Any]) -> Supernet:
     return BranchedSupernet(space, metadata.get("own_branch_weights") is True, metadata["kernel_transform"])
 
 
-def _space_of(path: str | Path, name: str) -> SearchSpace:
+def _space_of(path: str | Path, metadata: Mapping[str, Any]) -> SearchSpace:
     try:
-        return spaces.space(name)
+        space = spaces.space(metadata["space"])
+        return space.only(Architecture.from_dict(metadata["network"])) if "network" in metadata else space
+    except ArchitectureError as error:
+        raise CheckpointError(f"file {str(path)!r} is of a network that is none: {error}") from None
     except spaces.UnknownSpaceError as error:
         raise spaces.UnknownSpaceError(f"file {str(path)!r} is of a space that is not known here: {error}") from None
     except ValueError as error:
