@@ -1,7 +1,8 @@
 """Accuracy predictors by name; each takes populations of a named space, as a scikit-learn estimator does.
 
 ridge: linear in the choices and in log MACs, best with tens of samples. xgboost: boosted trees. mlp: the network of
-Once-for-All, best with thousands; it trains with torch and predicts without. Further ones come through the entry-point group
+Once-for-All, best with thousands; it trains with torch and predicts without. ofa-mlp: those that its authors published for their
+ImageNet supernets, which are read from a file and not fitted. Further ones come through the entry-point group
 `elastic_latency.accuracy_predictors`: name → subclass of `predictors.base.AccuracyPredictor`.
 """
 
@@ -20,6 +21,7 @@ ACCURACY_PREDICTORS = {
     "mlp": "predictors.accuracy.mlp:MlpAccuracy",
     "xgboost": "predictors.accuracy.xgboost_trees:XgboostAccuracy",
 }
+PUBLISHED = {"ofa-mlp": "predictors.accuracy.ofa_mlp:OfaMlpAccuracy"}  # loaded, never fitted
 
 
 def names() -> list[str]:
@@ -50,5 +52,5 @@ def load(path: str | Path, space: SearchSpace | None = None) -> AccuracyPredicto
 
 
 def _class_of(name: str) -> type[AccuracyPredictor]:
-    found: type[AccuracyPredictor] = registry.class_of(name, "accuracy", ACCURACY_PREDICTORS, ENTRY_POINT_GROUP)
+    found: type[AccuracyPredictor] = registry.class_of(name, "accuracy", {**ACCURACY_PREDICTORS, **PUBLISHED}, ENTRY_POINT_GROUP)
     return found
