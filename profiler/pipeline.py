@@ -1,12 +1,13 @@
-"""The whole job, stage by stage: collect, train, sample, fit, search, choose, export, verify, report.
+"""The whole job, stage by stage, for each of the systems (`profiler.systems`): what a user asks, and which stages are finished.
 
 Everything is kept in one folder. A stage whose inputs have not changed since it finished is skipped; one that was
 killed goes on where it was. The folder:
 
-    latency-<runtime>.lut   measured blocks and networks        accuracies.db    sampled accuracies
-    training/               the supernet, when it is trained    predictors/      latency/, ridge/, mlp/, xgboost/
+    latency-<runtime>.lut   measured blocks and networks        accuracies.db    measured accuracies
+    training/               weights, when they are trained      predictors/      latency-<runtime>/, ridge/, mlp/, xgboost/
     search.json             what the search found               subnet/          models, subnet.json, verification-*.lut
-    report.html             the report                          stages.json      which stages are finished
+    branches.json           that merged latencies are equal     stages.json      which stages are finished
+    run.json                what the run is                     report.html      the report
 """
 
 from __future__ import annotations
@@ -16,34 +17,52 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from profiler.files import FileKindError, read_json, write_json
+from profiler.systems import CHILDREN, PREDICTED, PROXY, STAGES, Size, System, system
 from search.settings import SearchSettings
 
-STAGES = ("collect", "train", "sample", "fit", "search", "choose", "export", "verify", "report")
+LATENCIES = ("lut", "device")  # where a search's latencies are from: the predictor fitted to the table, or each network measured
 
 
 @dataclass(frozen=True)
 class RunPreset:
-    """How thoroughly a run does each stage."""
+    """How thoroughly a run does each stage; `size` is which of a system's spaces and recipes it takes.
+
+    `searches` is by where accuracies are from: a prediction costs microseconds, a child's accuracy a tenth of a second, a
+    training seconds to hours. `proxy_epochs` and `full_epochs` are of networks trained alone: to be compared, and to be deployed.
+    """
 
     protocol: str
-    recipe: str
+    size: str
     samples: int
     validation_images: int
     calibration_images: int
     finalists: int
-    search: SearchSettings
+    searches: Mapping[str, SearchSettings]
+    proxy_epochs: float
+    full_epochs: float
 
 
+_MINUTES = {
+    PREDICTED: SearchSettings(generations=100, finalists=20),
+    CHILDREN: SearchSettings(population_size=80, generations=4, finalists=5),
+    PROXY: SearchSettings(population_size=10, generations=6, finalists=5, controller_learning_rate=0.01),
+}
+_HOURS = {
+    PREDICTED: SearchSettings(finalists=50),
+    CHILDREN: SearchSettings(population_size=160, generations=10, finalists=10),
+    PROXY: SearchSettings(population_size=20, generations=400, finalists=15),
+}
+_DEMO = RunPreset("quick", "tiny", 600, 1000, 1024, 5, _MINUTES, 0.5, 6)
 PRESETS = {
-    # a quarter of an hour on two cores, installing included
-    "demo": RunPreset("quick", "small", 600, 1000, 1024, 5, SearchSettings(generations=100, finalists=20)),
-    # what the measurements in docs/ were made with
-    "full": RunPreset("full", "small", 16_384, 1000, 2048, 10, SearchSettings(finalists=50)),
+    "demo": _DEMO,  # a quarter of an hour on two cores, installing included
+    "tiny": _DEMO,  # the same, by the name of its size
+    "full": RunPreset("full", "tiny", 16_384, 1000, 2048, 10, _HOURS, 2, 30),  # what the measurements in docs/ were made with
+    "imagenet": RunPreset("full", "imagenet", 16_384, 10_000, 16_384, 15, _HOURS, 5, 350),  # on images of your own; training takes GPUs
 }
 
 
@@ -52,11 +71,13 @@ class RunSettings:
     """What a user asks of a run; None takes what the space, the device or the preset say.
 
     Raises:
-        ValueError: an unknown preset, no runtime, a budget that is no latency, or two sources of weights.
+        ValueError: an unknown preset, no runtime, a budget that is no latency, two sources of weights, or what the system does not do.
+        UnknownSystemError: no system has that name.
     """
 
-    space: str
+    space: str | None
     out: Path
+    system: str = "ofa"
     device: str = "local"
     devices_file: Path | None = None
     runtimes: tuple[str, ...] | None = None  # the first one has the budget
@@ -73,6 +94,10 @@ class RunSettings:
     seed: int = 0
     resolutions: str | None = None
     formats: tuple[str, ...] = ()  # of models to export beside those that the runtimes need
+    recipe: str | None = None
+    strategy: str | None = None
+    objective: str | None = None
+    latency: str = "lut"
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -83,11 +108,39 @@ class RunSettings:
             raise ValueError("a run needs at least one runtime, such as onnxruntime")
         if self.max_latency_ms is not None and not (math.isfinite(self.max_latency_ms) and self.max_latency_ms > 0):
             raise ValueError(f"max_latency_ms is {self.max_latency_ms}; expected a positive number of milliseconds")
+        self._check_system()
+
+    def _check_system(self) -> None:
+        own = system(self.system)
+        if self.latency not in LATENCIES:
+            raise ValueError(f"latency is {self.latency!r}; expected one of {', '.join(LATENCIES)}")
+        for name, given in (("strategy", self.strategy), ("objective", self.objective)):
+            if given is not None and not own.strategy:
+                raise ValueError(f"{name} {given!r} was given, but system {self.system!r} searches while it trains and has none; leave it out")
+        if not own.trains and (self.weights is not None or self.train or self.recipe is not None):
+            raise ValueError(f"system {self.system!r} has no supernet: each network is trained alone; leave out --weights, --train and --recipe")
 
     @property
     def numbers(self) -> RunPreset:
         """The preset's numbers."""
         return PRESETS[self.preset]
+
+    @property
+    def what(self) -> System:
+        """The system, with the strategy and the objective that were asked for in the place of its own."""
+        own = system(self.system)
+        return replace(own, strategy=self.strategy or own.strategy, objective=self.objective or own.objective)
+
+    @property
+    def size(self) -> Size:
+        """The space, recipe and images: those asked for, or the system's for this preset."""
+        own = system(self.system).sizes[self.numbers.size]
+        return Size(self.space or own.space, self.recipe or own.recipe, self.images or (own.images if self.space in (None, own.space) else ""))
+
+    @property
+    def search_settings(self) -> SearchSettings:
+        """How long and how wide the search looks."""
+        return self.numbers.searches[self.what.accuracy]
 
 
 class Display(Protocol):

@@ -29,6 +29,7 @@ from profiler.report.session import session
 from profiler.report.staircase import staircase
 from profiler.search_reporting import accuracy_latency, accuracy_qualities, accuracy_rows, finalists
 from profiler.subnet import SubnetRecord, read_subnet
+from profiler.system_reporting import left_out_sections, system_facts
 from profiler.trust import trust_checks
 from supernets import counts
 from supernets.blocks import BlockSpec
@@ -55,10 +56,13 @@ class ReportFiles:
     search: Path | None = None
     accuracy_predictors: tuple[Path, ...] = ()
     chosen_accuracy: Path | None = None
+    facts: Path | None = None
+    branches: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the paths as a JSON-serialisable mapping."""
-        own = {"table": self.table, "subnet": self.subnet, "search": self.search, "chosen_accuracy": self.chosen_accuracy}
+        own = {"table": self.table, "subnet": self.subnet, "search": self.search, "chosen_accuracy": self.chosen_accuracy,
+               "facts": self.facts, "branches": self.branches}  # fmt: skip
         shown: dict[str, Any] = {name: None if path is None else str(path) for name, path in own.items()}
         return {**shown, "accuracy_predictors": [str(path) for path in self.accuracy_predictors]}
 
@@ -82,6 +86,8 @@ def files_of_run(folder: Path) -> ReportFiles:
         search=search if search.is_file() else None,
         accuracy_predictors=predictors,
         chosen_accuracy=None if chosen is None else folder / "predictors" / chosen,
+        facts=facts if facts.is_file() else None,
+        branches=folder / "branches.json" if (folder / "branches.json").is_file() else None,
     )
 
 
@@ -102,6 +108,7 @@ def report_data(files: ReportFiles) -> report.ReportData:
     if record is not None:
         _refuse_other_conditions(record, table)
     found = None if files.search is None else read_json(files.search)
+    known = {} if files.facts is None else read_json(files.facts)
     named = record.architecture.space if record is not None else table.space
     space = None if named is None else search_space(named)
     covered = None if space is None else _covered(space, table)
@@ -127,8 +134,10 @@ def report_data(files: ReportFiles) -> report.ReportData:
         accuracy_reliability=next((quality.label_reliability for quality in qualities.values()), None),
         history=() if found is None else tuple(report.SearchPoint(point["evaluations"], point["accuracy"]) for point in found["history"]),
         checks=checks,
-        origins=_origins(table, fitted),
+        origins=_origins(table, fitted, known),
         commands=COMMANDS,
+        system=system_facts(known, space, record, files.branches),
+        left_out=left_out_sections(known),
     )
 
 
@@ -228,7 +237,7 @@ def _held_out(space: SearchSpace, table: LatencyTable, fitted: Mapping[str, Late
     )  # fmt: skip
 
 
-def _origins(table: LatencyTable, fitted: Mapping[str, LatencyPredictor]) -> tuple[report.Origin, ...]:
+def _origins(table: LatencyTable, fitted: Mapping[str, LatencyPredictor], known: Mapping[str, Any]) -> tuple[report.Origin, ...]:
     device, networks = table.condition.origin, len(table.networks())
     entries = Counter(entry.origin for entry in table.entries.values())
     found = [report.Origin("block latencies", origin, f"{count} blocks, {BLOCK_ORIGINS[origin]}") for origin, count in entries.most_common()]
@@ -239,6 +248,13 @@ def _origins(table: LatencyTable, fitted: Mapping[str, LatencyPredictor]) -> tup
         found.append(report.Origin("latency of a subnet", "predicted", f"{used}: fitted to the calibration networks, chosen by cross-validation"))
     return (
         *found,
-        report.Origin("accuracy of a subnet", "predicted", "by a predictor fitted on subnets measured on held-out images, norms calibrated for each"),
+        _accuracy_origin(known),
         report.Origin("MACs and parameters", "counted", "multiply-adds of convolutions and linear layers, each counted once"),
     )
+
+
+def _accuracy_origin(known: Mapping[str, Any]) -> report.Origin:
+    if "system" not in known or known.get("accuracy_predictor"):
+        text = "by a predictor fitted on subnets measured on held-out images, norms calibrated for each"
+        return report.Origin("accuracy of a subnet", "predicted", text)
+    return report.Origin("accuracy of a subnet", "measured", "on all test images, its norms calibrated, as the exported network has them")

@@ -13,6 +13,7 @@ from predictors.base import LatencyPredictor
 from predictors.latency.choosing import choose
 from predictors.quality import AccuracyQuality
 from profiler.report import data as report
+from profiler.report.system import ACCURACY_WORDS
 from profiler.subnet import SubnetRecord
 from supernets import counts
 from supernets.space import SearchSpace
@@ -31,18 +32,32 @@ def accuracy_latency(
         population = latency.space.sample_population(RANDOM_SHOWN, np.random.default_rng(0))
         accuracies = accuracy_predictors.load(chosen_accuracy).predict(population)
         random = tuple(zip(latency.predict(population).tolist(), accuracies.tolist(), strict=True))
-    chosen = None
-    if record.predicted_latency_ms is not None and record.predicted_accuracy is not None:
-        chosen = (record.predicted_latency_ms, record.predicted_accuracy)
-    return report.AccuracyLatency(front, random, chosen, record.max_latency_ms)
+    facts = record.search or {}
+    budget = facts.get("objective", "budget") == "budget"
+    return report.AccuracyLatency(
+        front, random, _chosen(record), record.max_latency_ms if budget else facts["latency_ms"], ACCURACY_WORDS[_is(record, "accuracy")],
+        _is(record, "latency"), "budget" if budget else "target",
+    )  # fmt: skip
+
+
+def _is(record: SubnetRecord, figure: str) -> str:
+    """Return what the search's accuracies or latencies are; older files have predicted ones."""
+    return str((record.search or {}).get(f"{figure}_is", "predicted"))
+
+
+def _chosen(record: SubnetRecord) -> tuple[float, float] | None:
+    """Return latency and accuracy of the chosen network, as the search saw them."""
+    own = next((f for f in record.finalists if f["architecture"] == record.architecture.to_dict()), record.to_dict())
+    found = own.get(f"{_is(record, 'latency')}_latency_ms"), own.get(f"{_is(record, 'accuracy')}_accuracy")
+    return None if found[0] is None or found[1] is None else (found[0], found[1])
 
 
 def finalists(space: SearchSpace, record: SubnetRecord) -> tuple[report.Finalist, ...]:
     """Return the finalists that were measured on the device."""
     return tuple(
         report.Finalist(
-            predicted_accuracy=f["predicted_accuracy"],
-            predicted_latency_ms=f["predicted_latency_ms"],
+            predicted_accuracy=f.get("proxy_accuracy", f.get("predicted_accuracy")),
+            predicted_latency_ms=f.get("predicted_latency_ms"),
             measured_accuracy=f.get("measured_accuracy"),
             measured_latency_ms=f.get("measured_latency_ms"),
             macs=counts.macs(space.blocks(space.architecture(f["architecture"]["values"]))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,18 +15,17 @@ from luts.store import StoreError
 from luts.table import LatencyTable
 from predictors import accuracy as accuracy_predictors
 from predictors import latency as latency_predictors
-from predictors.base import AccuracyPredictor, LatencyPredictor
 from predictors.latency.judging import best_of_table
 from profiler.collecting import narrowed
 from profiler.coverage import covered_space
 from profiler.measuring.plan import NetworkItem
 from profiler.measuring.session import condition_of
-from profiler.subnet import SubnetRecord, record_of
+from profiler.subnet import SubnetRecord, finalist_accuracy, record_of
 from profiler.verifying import measure_items
 from search.driver import HistoryPoint, SearchResult, search
 from search.rewards import objective_of
 from search.settings import SearchSettings
-from supernets.space import Architecture, SearchSpace
+from supernets.space import Architecture, Population, SearchSpace
 from supernets.spaces import space as search_space
 
 RANDOM_NETWORKS = 1000  # drawn to say what a budget means
@@ -40,13 +39,36 @@ class NoneKeptError(ValueError):
         self.what = what
 
 
+class AccuracySource(Protocol):
+    """Whatever knows the accuracy of each architecture of a population: a predictor, or something that measures it."""
+
+    def predict(self, X: Population, /) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the accuracies (0 to 1), shape (n_architectures,)."""
+
+
+class LatencySource(Protocol):
+    """Whatever knows the latency of each architecture of a population under one condition."""
+
+    condition: Condition | None
+
+    def predict(self, population: Population, /) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the latencies in milliseconds, shape (n_architectures,)."""
+
+
 @dataclass(frozen=True)
 class Predictors:
-    """What a search asks: an accuracy (a fraction of one) and a latency (milliseconds) of each architecture."""
+    """What a search asks: an accuracy (a fraction of one) and a latency (milliseconds) of each architecture.
+
+    `accuracy_is` and `latency_is` say what their figures are: `predicted` or `measured`, an accuracy also `proxy`, of networks
+    trained shortly. With `quick`, a latency predictor, what a budget means is told by that instead of by measuring a thousand networks.
+    """
 
     space: SearchSpace
-    accuracy: AccuracyPredictor
-    latency: LatencyPredictor
+    accuracy: AccuracySource
+    latency: LatencySource
+    accuracy_is: str = "predicted"
+    latency_is: str = "predicted"
+    quick: LatencySource | None = None
 
     @property
     def condition(self) -> dict[str, Any] | None:
@@ -60,7 +82,8 @@ class Predictors:
 
     def random_latencies_ms(self, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return predicted latencies of random networks, ascending."""
-        return np.sort(self.latency.predict(self.space.sample_population(RANDOM_NETWORKS, np.random.default_rng([seed, RANDOM_NETWORKS]))))
+        population = self.space.sample_population(RANDOM_NETWORKS, np.random.default_rng([seed, RANDOM_NETWORKS]))
+        return np.sort((self.quick or self.latency).predict(population))
 
     def median_latency_ms(self, seed: int) -> float:
         """Return a budget that half of the random networks miss, by prediction."""
@@ -115,12 +138,13 @@ def search_subnet(
         "safety_margin": safety_margin, "evaluations": result.evaluations, "lowest_latency_ms": result.lowest.latency_ms,
         "random_networks_over_budget": share,
     }  # fmt: skip
-    finalists = tuple(
-        {"architecture": f.architecture.to_dict(), "predicted_accuracy": f.accuracy, "predicted_latency_ms": f.latency_ms} for f in result.finalists
-    )
+    accuracy_name, latency_name = f"{predictors.accuracy_is}_accuracy", f"{predictors.latency_is}_latency_ms"
+    finalists = tuple({"architecture": f.architecture.to_dict(), accuracy_name: f.accuracy, latency_name: f.latency_ms} for f in result.finalists)
+    facts |= {"accuracy_is": predictors.accuracy_is, "latency_is": predictors.latency_is}
     budget_ms = max_latency_ms if objective == "budget" else None  # a target is no budget
     record = record_of(result.best.architecture, max_latency_ms=budget_ms, condition=predictors.condition, search=facts, finalists=finalists)
-    return record.changed(predicted_latency_ms=result.best.latency_ms, predicted_accuracy=result.best.accuracy), result
+    best = {latency_name: result.best.latency_ms, **({accuracy_name: result.best.accuracy} if predictors.accuracy_is == "predicted" else {})}
+    return record.changed(**best), result
 
 
 def with_measured_latencies(
@@ -171,14 +195,14 @@ def best_kept(record: SubnetRecord) -> SubnetRecord:
     best = kept[int(np.argmax(_worth(record, kept)))]
     chosen = record_of(record.space.architecture(Architecture.from_dict(best["architecture"])))
     return record.changed(
-        architecture=chosen.architecture, macs=chosen.macs, parameters=chosen.parameters, predicted_latency_ms=best["predicted_latency_ms"],
-        predicted_accuracy=best["predicted_accuracy"], measured_latency_ms=best["measured_latency_ms"],
+        architecture=chosen.architecture, macs=chosen.macs, parameters=chosen.parameters, predicted_latency_ms=best.get("predicted_latency_ms"),
+        predicted_accuracy=best.get("predicted_accuracy"), measured_latency_ms=best["measured_latency_ms"],
     )  # fmt: skip
 
 
 def _worth(record: SubnetRecord, finalists: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return what measured finalists are worth by the objective they were searched for."""
-    accuracies = np.array([finalist.get("measured_accuracy", finalist["predicted_accuracy"]) for finalist in finalists])
+    accuracies = np.array([finalist_accuracy(finalist) for finalist in finalists])
     facts = record.search or {}
     if facts.get("objective", "budget") == "budget":
         return accuracies

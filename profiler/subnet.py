@@ -6,7 +6,7 @@ Latencies in milliseconds, accuracies as fractions of one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
@@ -34,7 +34,10 @@ HUGE = 1e18  # beyond every figure here, and still a number that all that is rec
 NOT_NEGATIVE, SHARE, AT_LEAST_1, ANY = (0.0, HUGE), (0.0, 1.0), (1.0, HUGE), (-HUGE, HUGE)
 FINALIST_FIGURES = {
     "predicted_accuracy": ANY, "predicted_latency_ms": NOT_NEGATIVE, "measured_accuracy": SHARE, "measured_latency_ms": NOT_NEGATIVE,
+    "proxy_accuracy": SHARE,
 }  # fmt: skip
+FINALIST_ACCURACIES = ("measured_accuracy", "proxy_accuracy", "predicted_accuracy")  # the best known first; proxy: after a short training
+FINALIST_LATENCIES = ("measured_latency_ms", "predicted_latency_ms")
 RECORD_FIGURES = {
     **FINALIST_FIGURES, "macs": NOT_NEGATIVE, "parameters": NOT_NEGATIVE, "max_latency_ms": NOT_NEGATIVE, "measured_accuracy_images": AT_LEAST_1,
 }  # fmt: skip
@@ -65,6 +68,21 @@ def _check_figures(values: Mapping[str, Any], figures: Mapping[str, tuple[float,
         if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
             what = "whole number" if kind is Integral else "number"
             raise SubnetFileError(f"{name} is {value!r}; expected a {what} from {least:g} to {most:g}")
+
+
+def _best_known(finalist: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return the first of the names that a finalist has, the last one where it has none."""
+    return next((name for name in names if name in finalist), names[-1])
+
+
+def finalist_accuracy(finalist: Mapping[str, Any]) -> float:
+    """Return what is known best of a finalist's accuracy."""
+    return float(finalist[_best_known(finalist, FINALIST_ACCURACIES)])
+
+
+def finalist_latency_ms(finalist: Mapping[str, Any]) -> float:
+    """Return what is known best of a finalist's latency."""
+    return float(finalist[_best_known(finalist, FINALIST_LATENCIES)])
 
 
 @dataclass(frozen=True)
@@ -162,7 +180,7 @@ class SubnetRecord:
         _check_figures(vars(self), RECORD_FIGURES, NEEDED)
         _check_figures(self.search or {}, SEARCH_FIGURES, ())
         for finalist in self.finalists:
-            _check_figures(finalist, FINALIST_FIGURES, ("predicted_accuracy", "predicted_latency_ms"))
+            _check_figures(finalist, FINALIST_FIGURES, [_best_known(finalist, names) for names in (FINALIST_ACCURACIES, FINALIST_LATENCIES)])
         if self.condition is not None:
             Condition.from_dict(self.condition)
         if not isinstance(self.weights_sha256, (str, type(None))):

@@ -63,7 +63,7 @@ def test_a_folder_with_another_stages_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_settings_refuse_an_unknown_preset_and_no_runtime(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown preset 'huge'; known presets: demo, full"):
+    with pytest.raises(ValueError, match="unknown preset 'huge'; known presets: demo, tiny, full, imagenet"):
         RunSettings(SPACE.name, tmp_path, preset="huge")
     with pytest.raises(ValueError, match="at least one runtime"):
         RunSettings(SPACE.name, tmp_path, runtimes=())

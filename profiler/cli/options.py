@@ -44,6 +44,11 @@ def _space(name: str) -> str:
     return name
 
 
+def checked_space(name: str | None) -> str | None:
+    """Return the name of a space that there is, or None where none was given; raises BadOptionError for another name."""
+    return None if name is None else _space(name)
+
+
 def _resolutions(text: str | None) -> str | None:
     from supernets.spaces import parse_resolutions
 

@@ -17,8 +17,8 @@ from profiler.cli.options import (
     DeviceName,
     Resolutions,
     Seed,
-    SpaceName,
     Threads,
+    checked_space,
     folder_to_write,
     latency_budget,
     parse_cores,
@@ -27,14 +27,25 @@ from profiler.cli.options import (
 
 
 def command(
-    space: SpaceName,
     out: Annotated[Path, typer.Option("--out", callback=folder_to_write, help="Folder of the run; the same folder goes on with it.")],
+    system: Annotated[
+        str, typer.Option("--system", help="ofa, bignas, mnasnet or repnas: how weights, accuracies and the choice come about.")
+    ] = "ofa",
+    space: Annotated[
+        str | None, typer.Option("--space", callback=checked_space, help="Search space; the system's own one for the preset by default.")
+    ] = None,
     device: DeviceName = "local",
     max_latency_ms: Annotated[
         float | None,
-        typer.Option("--max-latency-ms", callback=latency_budget, help="Budget; by default one that half of the random networks would miss."),
+        typer.Option(
+            "--max-latency-ms",
+            callback=latency_budget,
+            help="Budget, or target of another objective; by default one that half of the random networks would miss.",
+        ),
     ] = None,
-    preset: Annotated[str, typer.Option("--preset", help="demo (minutes) or full (hours).")] = "demo",
+    preset: Annotated[
+        str, typer.Option("--preset", help="tiny or demo (minutes), full (hours), or imagenet (the large spaces, on images of your own).")
+    ] = "demo",
     runtimes: Annotated[
         str | None, typer.Option("--runtimes", help="Runtimes to measure, first the one with the budget; onnxruntime,litert by default.")
     ] = None,
@@ -60,15 +71,23 @@ def command(
     formats: Annotated[
         str | None, typer.Option("--formats", help="Model formats to export beside those that --runtimes need; onnx,tflite without --runtimes.")
     ] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Recipe of the training; the system's own one for the preset by default.")] = None,
+    strategy: Annotated[str | None, typer.Option("--strategy", help="Search strategy, as of `profiler search`; the system's by default.")] = None,
+    objective: Annotated[
+        str | None, typer.Option("--objective", help="What to search for, as of `profiler search`; the system's by default.")
+    ] = None,
+    latency: Annotated[
+        str, typer.Option("--latency", help="Where the search's latencies are from: lut (the table's predictor), or device (each network measured).")
+    ] = "lut",
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Do the whole job: measure, sample, fit, search under a budget, export, verify on the device, report.
+    """Do the whole job of a system: measure, train, search, choose, export, verify on the device, report.
 
     Finished stages are skipped; killed, the same command goes on where it was.
 
     \b
-    Example: profiler run --space ofa-mobilenetv3-tiny --device local --preset demo --out runs/demo
+    Example: profiler run --system bignas --preset tiny --device local --out runs/bignas
     """
     from device_agents.devices import connect
     from profiler.cli.output import print_json, put
@@ -83,7 +102,7 @@ def command(
         settings = RunSettings(
             space=space, out=out, device=device, devices_file=devices_file, threads=threads, cores=parse_cores(cores), device_settings=given,
             preset=preset, images=images, weights=weights, train=train, samples=samples, max_latency_ms=max_latency_ms, workers=workers, seed=seed,
-            resolutions=resolutions,
+            resolutions=resolutions, system=system, recipe=recipe, strategy=strategy, objective=objective, latency=latency,
             runtimes=None if runtimes is None else tuple(filter(None, runtimes.split(","))),
             formats=() if formats is None else parse_formats(formats),
         )  # fmt: skip

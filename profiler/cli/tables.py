@@ -68,18 +68,22 @@ def print_accuracy_qualities(qualities: Mapping[str, AccuracyQuality]) -> None:
 
 def print_run(record: SubnetRecord) -> None:
     """Print the chosen subnet of a run."""
-    rows = [
+    rows: list[tuple[str, object, str]] = [
         ("resolution", record.architecture["resolution"], ""),
         ("MACs", f"{record.macs / 1e6:.2f} M", "counted"),
         ("parameters", f"{record.parameters / 1e6:.2f} M", "counted"),
-        ("accuracy", f"{record.predicted_accuracy:.2%}", "predicted"),
-        ("accuracy", f"{record.measured_accuracy:.2%}", f"measured on {record.measured_accuracy_images} test images"),
-        (
-            "latency budget",
-            f"{record.max_latency_ms:.3f} ms",
-            f"{(record.search or {})['random_networks_over_budget']:.0%} of random networks miss it",
-        ),
     ]
+    if record.predicted_accuracy is not None:
+        rows.append(("accuracy", f"{record.predicted_accuracy:.2%}", "predicted"))
+    if record.measured_accuracy is not None:
+        rows.append(("accuracy", f"{record.measured_accuracy:.2%}", f"measured on {record.measured_accuracy_images} test images"))
+    facts = record.search or {}
+    share = facts.get("random_networks_over_budget")
+    missed = "" if share is None else f"{share:.0%} of random networks miss it"
+    if record.max_latency_ms is not None:
+        rows.append(("latency budget", f"{record.max_latency_ms:.3f} ms", missed))
+    elif "latency_ms" in facts:
+        rows.append(("latency target", f"{facts['latency_ms']:.3f} ms", f"of objective {facts['objective']}"))
     print_table("Chosen subnet", ("what", "value", "origin"), rows)
 
 

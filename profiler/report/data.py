@@ -13,6 +13,7 @@ from predictors.quality import LatencyQuality
 from profiler.report.kinds import BlockKinds
 from profiler.report.session import Session
 from profiler.report.staircase import Staircase
+from profiler.report.system import SystemFacts
 from profiler.subnet import ExportedModel, Verification
 from supernets.blocks import BlockSpec
 from supernets.counts import block_macs, block_parameters
@@ -139,20 +140,27 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class AccuracyLatency:
-    """The search's picture: (latency_ms, accuracy) of the front, of random networks and of the chosen subnet, all predicted."""
+    """The search's picture: (latency_ms, accuracy) of the front, of random networks and of the chosen subnet.
+
+    All are what the search went by: `accuracy_is` and `latency_is` say in words what that was. `limit` is what `max_latency_ms` is
+    called, a budget or a target.
+    """
 
     front: tuple[tuple[float, float], ...]
     random: tuple[tuple[float, float], ...] = ()
     chosen: tuple[float, float] | None = None
     max_latency_ms: float | None = None
+    accuracy_is: str = "predicted"
+    latency_is: str = "predicted"
+    limit: str = "budget"
 
 
 @dataclass(frozen=True)
 class Finalist:
     """One of the best networks of the search that was measured again; None where it was not."""
 
-    predicted_accuracy: float
-    predicted_latency_ms: float
+    predicted_accuracy: float | None
+    predicted_latency_ms: float | None
     measured_accuracy: float | None = None
     measured_latency_ms: float | None = None
     macs: int | None = None
@@ -174,7 +182,7 @@ class AccuracyPredictorRow:
 
 @dataclass(frozen=True)
 class SearchPoint:
-    """The best network so far when `evaluations` networks had been scored; its accuracy is predicted."""
+    """The best network so far when `evaluations` networks had been scored; its accuracy is what the search went by."""
 
     evaluations: int
     accuracy: float
@@ -229,6 +237,8 @@ class ReportData:
     checks: tuple[Check, ...] = ()
     origins: tuple[Origin, ...] = ()
     commands: Mapping[str, str] = field(default_factory=dict)
+    system: SystemFacts | None = None
+    left_out: frozenset[str] = frozenset()  # sections that are not meant to be there
 
     @property
     def device_origin(self) -> str:

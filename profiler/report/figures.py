@@ -82,7 +82,7 @@ def blocks_figure(blocks: Sequence[BlockRow], description: str) -> str:
 
 
 def accuracy_latency_figure(data: AccuracyLatency, description: str) -> str:
-    """Return predicted accuracy against predicted latency: random networks, the front, the budget and the chosen subnet."""
+    """Return accuracy against latency as the search saw them: random networks, the front, the budget and the chosen subnet."""
 
     def draw(axes: Axes, size: Size) -> None:
         if data.random:
@@ -95,13 +95,13 @@ def accuracy_latency_figure(data: AccuracyLatency, description: str) -> str:
             axes.axvline(data.max_latency_ms, **dashes("second"))
         if data.chosen is not None:
             diamond(axes, data.chosen[0], 100 * data.chosen[1])
-        labels(axes, "Latency in ms, predicted", "Accuracy in %, predicted")
+        labels(axes, f"Latency in ms, {data.latency_is}", f"Accuracy in %, {data.accuracy_is}")
         ticks(axes, size)
 
     return figure(draw, "accuracy-latency", "Accuracy against latency", description, WIDE, NARROW)
 
 
-def history_figure(history: Sequence[SearchPoint], description: str) -> str:
+def history_figure(history: Sequence[SearchPoint], description: str, accuracy_is: str = "predicted") -> str:
     """Return the accuracy of the best network so far over the networks scored."""
 
     def draw(axes: Axes, size: Size) -> None:
@@ -109,7 +109,7 @@ def history_figure(history: Sequence[SearchPoint], description: str) -> str:
         axes.step(evaluations, accuracies, where="post", color=COLOURS["first"], linewidth=1.75)
         axes.set_xlim(0, max(evaluations) * 1.02)
         axes.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
-        labels(axes, "Networks scored", "Accuracy of the best so far in %, predicted")
+        labels(axes, "Networks scored", f"Accuracy of the best so far in %, {accuracy_is}")
         ticks(axes, size)
 
     return figure(draw, "history", "Search history", description, WIDE_LOW, NARROW_LOW)

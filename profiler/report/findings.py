@@ -205,7 +205,8 @@ def blocks_figures(data: ReportData) -> list[tuple[str, str]]:
 
 def accuracy_latency_sentence(data: AccuracyLatency) -> str:
     """Return how the chosen network compares with random ones, in words."""
-    text = f"{display.count(len(data.front))} networks that no other network scored beats in both, {display.count(len(data.random))} random ones."
+    drawn = f", {display.count(len(data.random))} random ones" if data.random else ""
+    text = f"{display.count(len(data.front))} networks that no other network scored beats in both{drawn}; accuracies are {data.accuracy_is}."
     if data.chosen is None or not data.random:
         return text
     budget = data.max_latency_ms if data.max_latency_ms is not None else np.inf
@@ -221,9 +222,10 @@ def accuracy_latency_figures(data: ReportData) -> list[tuple[str, str]]:
     """Return label and value of what stands beside accuracy against latency: what the budget means."""
     found = []
     if data.accuracy_latency is not None and data.accuracy_latency.max_latency_ms is not None:
-        found.append(("Budget", display.with_ms(data.accuracy_latency.max_latency_ms)))
+        found.append((data.accuracy_latency.limit.capitalize(), display.with_ms(data.accuracy_latency.max_latency_ms)))
+    limit = "budget" if data.accuracy_latency is None else data.accuracy_latency.limit
     if data.subnet is not None and data.subnet.random_over_budget is not None:
-        found.append(("Random networks over the budget", display.percent(data.subnet.random_over_budget)))
+        found.append((f"Random networks over the {limit}", display.percent(data.subnet.random_over_budget)))
     if data.subnet is not None and data.subnet.lowest_latency_ms is not None:
         found.append(("Lowest reachable latency, predicted", display.with_ms(data.subnet.lowest_latency_ms)))
     return found
@@ -246,12 +248,12 @@ def history_sentence(history: Sequence[SearchPoint]) -> str:
     return f"The best network was among the first {display.count(last.evaluations)} scored; nothing better came after it."
 
 
-def history_figures(history: Sequence[SearchPoint]) -> list[tuple[str, str]]:
+def history_figures(history: Sequence[SearchPoint], accuracy_is: str = "predicted") -> list[tuple[str, str]]:
     """Return label and value of what stands beside the search history."""
     return [
         ("Different networks scored", display.count(history[-1].evaluations)),
-        ("Accuracy of the first, predicted", display.accuracy(history[0].accuracy)),
-        ("Accuracy of the best, predicted", display.accuracy(history[-1].accuracy)),
+        (f"Accuracy of the first, {accuracy_is}", display.accuracy(history[0].accuracy)),
+        (f"Accuracy of the best, {accuracy_is}", display.accuracy(history[-1].accuracy)),
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profiler.report import comparison, display, figures, findings, kinds, session, staircase, table_figures
+from profiler.report import comparison, display, figures, findings, kinds, session, staircase, system, table_figures
 from profiler.report.comparison import ComparisonData
 from profiler.report.data import ReportData
 from supernets.atomic_file import write_whole
@@ -15,6 +15,7 @@ from supernets.atomic_file import write_whole
 # Section -> its heading, and the command that fills it.
 SECTIONS = {
     "subnet": ("The chosen subnet", "profiler search"),
+    "system": ("How it was found", "profiler run"),
     "macs-latency": ("MACs against latency", "profiler collect"),
     "kinds": ("Where FLOPs mislead", "profiler collect"),
     "held-out": ("Predicted against measured", "profiler fit latency"),
@@ -92,7 +93,8 @@ def _rendered(template: str, drawings: Mapping[str, str], **context: Any) -> str
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    subjects = {"display": display, "findings": findings, "kinds": kinds, "session": session, "staircase": staircase, "comparison": comparison}
+    subjects = {"display": display, "findings": findings, "kinds": kinds, "session": session, "staircase": staircase, "system": system}
+    subjects["comparison"] = comparison
     marked = {name: Markup(drawing) for name, drawing in drawings.items()}
     return environment.get_template(template).render(drawings=marked, **subjects, **context)
 
@@ -105,7 +107,9 @@ def _context(data: ReportData) -> dict[str, Any]:
         "state": state,
         "verdict": verdict,
         "present": [(name, title) for name, (title, _) in SECTIONS.items() if name in present],
-        "missing": [Missing(title, data.commands.get(name, command)) for name, (title, command) in SECTIONS.items() if name not in present],
+        "missing": [
+            Missing(title, data.commands.get(name, command)) for name, (title, command) in SECTIONS.items() if name not in present | data.left_out
+        ],
         "titles": {name: title for name, (title, _) in SECTIONS.items()},
         "drawings": _drawings(data, present),
         "kind_curves": [(f"curve-{colour}", curve.value) for colour, curve in table_figures.shown_curves(data.kinds)] if data.kinds else [],
@@ -115,7 +119,7 @@ def _context(data: ReportData) -> dict[str, Any]:
 def _present(data: ReportData) -> set[str]:
     timed = data.subnet is not None and any(block.latency_ms for block in data.subnet.blocks)
     found = {
-        "subnet": data.subnet, "macs-latency": data.macs_latency, "kinds": data.kinds, "held-out": data.held_out,
+        "subnet": data.subnet, "system": data.system, "macs-latency": data.macs_latency, "kinds": data.kinds, "held-out": data.held_out,
         "calibration": data.held_out is not None and data.held_out.table_sum and data.held_out.calibrated, "blocks": timed,
         "staircase": data.staircase, "accuracy-latency": data.accuracy_latency, "accuracy-predictors": data.accuracy_predictors,
         "history": data.history, "session": data.session, "checks": data.checks,
@@ -144,7 +148,8 @@ def _network_drawings(data: ReportData, present: set[str]) -> dict[str, str]:
         description = findings.accuracy_latency_sentence(data.accuracy_latency)
         found["accuracy-latency"] = figures.accuracy_latency_figure(data.accuracy_latency, description)
     if data.history:
-        found["history"] = figures.history_figure(data.history, findings.history_sentence(data.history))
+        accuracy_is = "predicted" if data.accuracy_latency is None else data.accuracy_latency.accuracy_is
+        found["history"] = figures.history_figure(data.history, findings.history_sentence(data.history), accuracy_is)
     return found
 
 

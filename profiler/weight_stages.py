@@ -1,0 +1,163 @@
+"""The stages of a run that make weights or sample accuracies with them: train, sample, retrain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from profiler.files import sha256_of
+from profiler.pipeline import digest
+from profiler.run_under_way import Report, Run
+from profiler.shipped import shipped_weights
+from profiler.subnet import SubnetRecord, read_subnet, write_subnet
+from supernets.space import Architecture
+from supernets.spaces import space as search_space
+
+if TYPE_CHECKING:
+    from supernets.training.loop import TrainProgress
+    from supernets.training.phases import Recipe
+
+
+def find_weights(run: Run) -> None:
+    """Find weights and images, given or shipped, before hours of measuring that could come to nothing.
+
+    Raises:
+        ValueError: there are no weights or images, or they are of another space.
+        FileNotFoundError: the weights are not there.
+    """
+    settings, shipped = run.settings, shipped_weights(run.space.name)
+    trained_here = settings.train or not run.system.trains or (settings.system != "ofa" and settings.weights is None)
+    if settings.weights is None and not trained_here and shipped is None:
+        raise ValueError(
+            f"no weights come with space {run.space.name!r}; give some (--weights FILE --images DATA) or train them (--train --images DATA)"
+        )
+    own = shipped[1] if shipped is not None and settings.weights is None and not settings.train else ""
+    run.images = settings.images or own or settings.size.images
+    if not run.images:
+        raise ValueError("a run with weights of your own, or one that trains them, needs the images to judge subnets on; give them with --images")
+    _refuse_images_of_another_kind(run)
+    if not trained_here:
+        run.weights = settings.weights or shipped[0]  # type: ignore[index]
+        run.weights_from = "weights that come with the package" if settings.weights is None else f"weights given: {run.weights}"
+        _refuse_weights_of_another_space(run)
+
+
+def _refuse_images_of_another_kind(run: Run) -> None:
+    """Do nothing where the images that come with the package fit the space; a user's own are read when they are needed."""
+    from supernets.training.data import open_images
+
+    if run.images == run.settings.images:
+        return
+    blocks, data = run.space.blocks(run.space.smallest()), open_images(run.images)
+    wanted, given = (blocks[0].in_channels, blocks[-1].out_channels), (data.channels, data.classes)
+    if wanted != given:
+        raise ValueError(
+            f"space {run.space.name!r} takes {wanted[0]} channels and tells {wanted[1]} classes, images {run.images!r} have {given[0]} and"
+            f" {given[1]}; give images of your own with --images"
+        )
+
+
+def _refuse_weights_of_another_space(run: Run) -> None:
+    from supernets.networks.checkpoint import supernet_metadata
+
+    trained = supernet_metadata(run.weights).get("space")
+    if trained != run.space.name:
+        raise ValueError(f"weights {run.weights} are of space {trained!r}, the run is of {run.space.name!r}; give weights of the run's space")
+
+
+def train_weights(run: Run, report: Report) -> str:
+    """Train the supernet, where weights were neither given nor shipped; killed, the same goes on."""
+    if run.weights_from:
+        return f"{run.weights_from}; images: {run.images}"
+    from supernets.training.data import open_images
+    from supernets.training.loop import train
+    from supernets.training.recipes import recipe
+
+    own, whole = recipe(run.settings.size.recipe), search_space(run.space.name)
+    summary = train(whole, open_images(run.images), own, run.folder / "training", run.settings.seed, 1, shown_in(report))
+    run.weights = summary.weights
+    return f"trained on {run.images} by recipe {own.name} in {summary.steps} steps"
+
+
+def shown_in(report: Report) -> Callable[[TrainProgress], None]:
+    """Return what tells a stage's display of a training's progress."""
+    return lambda now: report(now.step, now.steps, f"{now.phase}: loss {now.loss:.3f}, {now.images_per_s:.0f} images/s")
+
+
+def sample(run: Run, report: Report) -> str:
+    """Measure the accuracies of random children."""
+    from profiler.sampling import sample_into
+
+    settings, numbers = run.settings, run.settings.numbers
+    summary = sample_into(
+        run.folder / "accuracies.db", run.weights, run.images, settings.samples or numbers.samples, settings.seed, settings.workers,
+        numbers.calibration_images, numbers.validation_images, settings.resolutions, report,
+    )  # fmt: skip
+    run.protocol = summary.summary.protocol
+    return summary.sentence()
+
+
+def retrain(run: Run, report: Report) -> str:
+    """Train the chosen network alone, for longer than when it was compared with others, and tell its accuracy on test images."""
+    from supernets.training.data import open_images
+    from supernets.training.static import train_network
+
+    record, recipe = read_subnet(run.subnet_file), full_recipe(run)
+    folder = run.folder / "training" / digest(record.architecture.to_dict(), recipe.to_dict(), run.images)
+    whole = search_space(run.space.name)
+    trained = train_network(whole, record.architecture, open_images(run.images), recipe, folder, run.settings.seed, 1, shown_in(report))
+    run.weights = trained.weights
+    if record.weights_sha256 != sha256_of(run.weights):
+        run.log.begin("export")
+        record = tested(run, record)
+        write_subnet(run.subnet_file, record)
+    accuracy = f"test accuracy {record.measured_accuracy:.2%} on {record.measured_accuracy_images} images"
+    return f"trained alone by recipe {recipe.name}, {recipe.phases[0].epochs:g} epochs; {accuracy}"
+
+
+def full_recipe(run: Run) -> Recipe:
+    """Return how a network that is to be deployed is trained alone."""
+    from supernets.training import static
+
+    return static.small(run.settings.numbers.full_epochs) if run.settings.numbers.size == "tiny" else static.imagenet()
+
+
+def proxy_recipe(run: Run) -> Recipe:
+    """Return how networks are trained shortly, to be compared."""
+    from supernets.training import static
+
+    epochs = run.settings.numbers.proxy_epochs
+    return static.small_proxy(epochs) if run.settings.numbers.size == "tiny" else static.imagenet_proxy(epochs)
+
+
+def tested(run: Run, record: SubnetRecord) -> SubnetRecord:
+    """Return the record with its architecture's accuracy on all test images, which nothing was chosen by."""
+    (accuracy,), images = measured_accuracies(run, [record.architecture], "test", None)
+    return record.changed(measured_accuracy=accuracy, measured_accuracy_images=images, weights_sha256=sha256_of(run.weights))
+
+
+def measured_accuracies(run: Run, architectures: list[Architecture], part: str, judged_images: int | None) -> tuple[list[float], int]:
+    """Return the accuracies of children on `part` of the images (None: all), their norms calibrated, and on how many images that is."""
+    from profiler.sampling import accuracies_of
+    from supernets.networks.branches import has_branches
+
+    calibration_images = run.settings.numbers.calibration_images
+    if not has_branches(run.space):
+        return accuracies_of(architectures, run.weights, run.images, part, calibration_images, judged_images)
+    return _merged_accuracies(run, architectures, part, calibration_images, judged_images)
+
+
+def _merged_accuracies(
+    run: Run, architectures: list[Architecture], part: str, calibration_images: int, judged_images: int | None
+) -> tuple[list[float], int]:  # fmt: skip
+    """Return the same of networks with branches: those are merged, so that no two of them share what they compute first."""
+    from profiler.accuracy import JUDGED_SEED
+    from supernets.networks.checkpoint import load_supernet
+    from supernets.training.data import drawn, open_images
+    from supernets.training.validation import accuracy
+
+    data, tensors = open_images(run.images), load_supernet(run.weights).tensors()
+    pixels, labels = getattr(data, f"{part}_images"), getattr(data, f"{part}_labels")
+    judged = drawn(len(labels), len(labels) if judged_images is None else judged_images, JUDGED_SEED)
+    calibration, space = data.calibration_images(calibration_images), search_space(run.space.name)
+    return [accuracy(space, tensors, a, pixels[judged], labels[judged], calibration) for a in architectures], len(judged)
