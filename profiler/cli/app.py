@@ -6,7 +6,10 @@ import importlib
 
 import typer
 
-COMMANDS = ("spaces", "devices", "collect", "table", "train", "sample", "fit", "predict", "search", "export", "verify", "report", "run")
+COMMANDS = (
+    "spaces", "devices", "collect", "table", "train", "import-ofa", "sample", "fit", "predict", "search", "finetune", "export", "verify",
+    "report", "run",
+)  # fmt: skip
 GROUPS = ("table", "fit")
 
 app = typer.Typer(
@@ -34,7 +37,7 @@ def _options(version: bool = typer.Option(False, "--version", callback=_version,
 
 
 for _name in COMMANDS:
-    _module = importlib.import_module(f"profiler.cli.{_name}")
+    _module = importlib.import_module(f"profiler.cli.{_name.replace('-', '_')}")
     if _name in GROUPS:
         app.add_typer(_module.app, name=_name)
     else:

@@ -1,0 +1,66 @@
+# ruff: noqa: E402  (torch may be missing: the imports below it need it)
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from predictors import accuracy
+from profiler.ofa_importing import import_ofa
+from profiler.subnet import read_subnet
+from supernets import spaces
+from supernets.networks.checkpoint import CheckpointError, load_supernet, supernet_metadata
+from tests.test_predictors_accuracy_ofa_mlp import tutorial_net
+from tests.test_supernets_networks_ofa_checkpoint import mobile_state
+from tests.test_supernets_spaces_ofa_net_config import described
+
+pytestmark = pytest.mark.torch
+
+
+def test_a_supernet_becomes_a_file_that_is_loaded_as_any(tmp_path):
+    torch.save({"state_dict": mobile_state("ofa-proxyless-w1.3")}, tmp_path / "ofa_proxyless_d234_e346_k357_w1.3")
+    imported = import_ofa(tmp_path / "ofa_proxyless_d234_e346_k357_w1.3", tmp_path / "supernet.safetensors")
+    assert (imported.kind, imported.space) == ("supernet", "ofa-proxyless-w1.3")
+    metadata = supernet_metadata(imported.out)
+    assert metadata["provenance"]["file"] == "ofa_proxyless_d234_e346_k357_w1.3" and metadata["weight_scale"] == pytest.approx(0.1)
+    supernet = load_supernet(imported.out)
+    architecture = supernet.space.restrict({"resolution": (128,)}).smallest()
+    assert supernet(torch.zeros(2, 3, 128, 128), architecture).shape == (2, 1000)
+
+
+def test_a_predictor_becomes_a_folder_that_is_loaded_as_any(tmp_path):
+    torch.save(tutorial_net().state_dict(), tmp_path / "acc_predictor.pth")
+    imported = import_ofa(tmp_path / "acc_predictor.pth", tmp_path / "predictor")
+    assert (imported.kind, imported.space) == ("accuracy predictor", "ofa-mobilenetv3-w1.2")
+    space = spaces.space(imported.space)
+    assert accuracy.load(imported.out, space).predict(space.sample_population(3, np.random.default_rng(0))).shape == (3,)
+
+
+def test_a_description_becomes_a_subnet_file(tmp_path):
+    space = spaces.space("ofa-mobilenetv3-w1.2")
+    architecture = space.sample(np.random.default_rng(0))
+    (tmp_path / "net.config").write_text(json.dumps(described(space.name, architecture)))
+    imported = import_ofa(tmp_path / "net.config", tmp_path / "subnet.json", resolution=architecture["resolution"])
+    assert imported.kind == "subnet" and read_subnet(imported.out).architecture == architecture
+    with pytest.raises(ValueError, match="and not its resolution; give it with --resolution"):
+        import_ofa(tmp_path / "net.config", tmp_path / "other.json")
+
+
+def test_what_is_none_of_these_is_refused_and_nothing_written(tmp_path):
+    (tmp_path / "text").write_text("nothing")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other")
+    for file, message in (("text", "cannot be read as plain tensors"), ("other", "is no supernet of Once-for-All")):
+        with pytest.raises(CheckpointError, match=message):
+            import_ofa(tmp_path / file, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        import_ofa(tmp_path / "absent", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_kind_tells_what_to_do_next(tmp_path):
+    torch.save(tutorial_net().state_dict(), tmp_path / "acc_predictor.pth")
+    imported = import_ofa(tmp_path / "acc_predictor.pth", tmp_path / "predictor")
+    assert "predicts with it" in imported.sentence() and json.loads(json.dumps(imported.to_dict()))["kind"] == imported.kind
