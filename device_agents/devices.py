@@ -28,6 +28,7 @@ BUILT_IN_FILE = Path(__file__).with_name("devices.toml")
 PROJECT_FILE = "devices.toml"  # in the current folder
 ENVIRONMENT_VARIABLE = "ELASTIC_LATENCY_DEVICES"
 
+_ALTERNATIVES = (("cores", "cluster"),)  # two ways of saying which cores
 # A device's name is also the name of a file, of a schema on a server, and of a resource.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
 
@@ -82,7 +83,13 @@ def find_device(name: str, settings: Mapping[str, Any] | None = None, devices_fi
         if key not in known:
             has = f"whose transport {device.transport!r} has only the settings {', '.join(known)}"
             raise ValueError(f"{key} {value!r} was given for device {name!r}, {has}")
-    return replace(device, settings={**device.settings, **settings})
+    return replace(device, settings=_over(device.settings, settings))
+
+
+def _over(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in which the later ones win: also over those that say the same in another way."""
+    said_otherwise = {other for pair in _ALTERNATIVES for key, other in (pair, pair[::-1]) if key in later and other not in later}
+    return {**{key: value for key, value in earlier.items() if key not in said_otherwise}, **later}
 
 
 def open_device(device: Device) -> DeviceAgent:
@@ -167,7 +174,7 @@ def _device(name: str, table: Any, file: Path, devices: Mapping[str, Device]) ->
     if isinstance(transport, str) and base is None:
         device = Device(name, transport, settings, file)
     elif transport is None and earlier is not None:
-        device = Device(name, earlier.transport, {**earlier.settings, **settings}, file)
+        device = Device(name, earlier.transport, _over(earlier.settings, settings), file)
     elif base is not None:
         known = ", ".join(sorted(devices))
         raise DeviceFileError(f"device {name!r} in {file} is based_on {base!r}; expected a device declared before ({known}), and no transport")

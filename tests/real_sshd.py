@@ -45,7 +45,7 @@ class Network:
 
     def host(self) -> str:
         """Add a host; returns its name."""
-        name = f"elt{os.getpid()}n{len(self._names)}"
+        name = f"elt{os.getpid()}n{next(NUMBERS)}"
         run("ip", "netns", "add", name)
         self._names.append(name)
         run("ip", "-n", name, "link", "set", "lo", "up")
@@ -55,7 +55,7 @@ class Network:
         """Lay a cable from this machine, or from the host `to`, to a host; returns both ends' addresses and the name of this end."""
         number = next(NUMBERS)
         here, there = f"elt{os.getpid() % 10000}a{number}", f"elt{os.getpid() % 10000}b{number}"
-        net = f"10.{77 + os.getpid() % 100}.{number % 256}"
+        net = f"10.{80 + os.getpid() % 100}.{number % 256}"  # a real adbd has 10.78
         run("ip", "link", "add", here, "type", "veth", "peer", "name", there, "netns", host)
         if to is not None:
             run("ip", "link", "set", here, "netns", to)

@@ -448,10 +448,10 @@ def test_batch_that_dies_again_in_the_same_visit_is_an_error(phone):
             if now.read_text().strip():
                 os.killpg(int(now.with_name("pid").read_text()), 9)
 
-    with phone.agent(least_s=0.3) as agent:
+    with phone.agent(least_s=3.0) as agent:
         agent.info()
         phone.transport.before = kill
-        with pytest.raises(WorkerFailed, match="died twice in visit 'visit 0'"):
+        with pytest.raises(WorkerFailed, match="died twice in visit .visit \d."):
             list(agent.measure(MODELS, plans(3)))
 
 

@@ -94,6 +94,14 @@ def test_one_that_hangs_is_ended_and_the_next_goes_on(shell):
     assert second.stdout == "next\n"
 
 
+@pytest.mark.parametrize("torn", ["00000 $$ 1", "00000 $$ ", "00000 $$ 1 00000 $$ 12345", "00000"])
+def test_note_of_the_visit_that_is_read_while_it_is_written_ends_no_runner(shell, torn):
+    shell.start([Task(("sh", "-c", f'printf "%s" "{torn}" >now; sleep 0.6'))])
+    (only,) = shell.finish(1)
+    assert sections(only.state)["ran"][0].split()[1] == "0"
+    assert "late" not in only.watched
+
+
 def test_one_that_prints_without_end_is_ended(shell):
     shell.start([Task(("yes",)), Task(("true",))])
     first, _ = shell.finish(2)

@@ -3,7 +3,8 @@
 The script starts the runner once a visit, and between visits reads the phone's state with nothing but what the shell is
 made of: starting a process costs a phone several milliseconds. Each visit has four files: `.s` the states before and
 after, `.c` what was seen while the runner ran (clocks, the cores it may use), `.o` and `.e` its two streams. The visit's
-line in `done` is written last, in one piece: what is not in there was not measured.
+line in `done` is written last, in one piece: what is not in there was not measured. `now` says everything twice: what is
+read while it is written anew does not agree with itself.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ WATCH = """
 watch() {
     while lives "$batch"; do
         sleep "$watch_every" 2>/dev/null || sleep 1
-        visit=
-        { read -r visit runner began <now; } 2>/dev/null
-        [ -n "$visit" ] || continue
+        visit=; again=
+        { read -r visit runner began again <now; } 2>/dev/null
+        [ -n "$visit" ] && [ "$again" = "$visit $runner $began" ] || continue
         {
             { while read -r key value; do
                 case $key in Name:) name=$value ;; Cpus_allowed_list:) echo "allowed $value $name"; break ;; esac
@@ -78,7 +79,7 @@ visit() {
     up; began=$up
     (ulimit -f "$largest"; exec "$@") >"$visit.o" 2>"$visit.e" </dev/null &
     runner=$!
-    echo "$visit $runner ${began%%.*}" >now
+    echo "$visit $runner ${began%%.*} $visit $runner ${began%%.*}" >now
     wait "$runner"; code=$?
     : >now
     up
@@ -194,8 +195,9 @@ def kill_script(folder: str) -> str:
     """Return the script that ends a batch and its runner at once."""
     return f"""(cd {words([folder])} || exit 0
 pid=; visit=; runner=
-{{ read -r pid <pid; read -r visit runner began <now; }} 2>/dev/null
+{{ read -r pid <pid; }} 2>/dev/null
 [ -z "$pid" ] || kill -9 "-$pid" 2>/dev/null || kill -9 "$pid" 2>/dev/null
+{{ read -r visit runner rest <now; }} 2>/dev/null
 [ -z "$runner" ] || kill -9 "$runner" 2>/dev/null
 true)
 """

@@ -7,8 +7,9 @@ BUSY = 4  # exit code: somebody else measures
 RESTORE = """cd {session} || exit 0
 for folder in b*; do
     pid=; visit=; runner=
-    {{ read -r pid <"$folder/pid"; read -r visit runner began <"$folder/now"; }} 2>/dev/null
+    {{ read -r pid <"$folder/pid"; }} 2>/dev/null
     [ -z "$pid" ] || kill -9 "-$pid" 2>/dev/null || kill -9 "$pid" 2>/dev/null
+    {{ read -r visit runner rest <"$folder/now"; }} 2>/dev/null
     [ -z "$runner" ] || kill -9 "$runner" 2>/dev/null
 done
 {changes}
@@ -17,11 +18,12 @@ cd / && rm -rf {session}
 KEEPER = """cd {session} || exit 1
 echo $$ >keeper
 {up}
-root={root}
+root={root}; misses=0
 while sleep {every}; do
     seen=
-    {{ read -r seen <alive; }} 2>/dev/null || break
-    up
+    [ -f alive ] || break
+    {{ read -r seen <alive; }} 2>/dev/null || {{ misses=$((misses + 1)); [ $misses -lt 3 ] && continue; break; }}
+    misses=0; up
     [ $((${{up%%.*}} - ${{seen%%.*}})) -le {lease} ] || break
 done
 exec sh {restore}
