@@ -451,7 +451,7 @@ def test_batch_that_dies_again_in_the_same_visit_is_an_error(phone):
     with phone.agent(least_s=3.0) as agent:
         agent.info()
         phone.transport.before = kill
-        with pytest.raises(WorkerFailed, match="died twice in visit .visit \d."):
+        with pytest.raises(WorkerFailed, match=r"died twice in visit .visit \d."):
             list(agent.measure(MODELS, plans(3)))
 
 
