@@ -52,8 +52,7 @@ def _block_slices(block: BlockSpec, tensors: Tensors) -> Iterator[tuple[str, Ten
         tensor = tensors[name]
         if any(have < need for have, need in zip(tensor.shape, shape, strict=True)):
             raise ValueError(f"tensor {name!r} of the supernet has shape {tuple(tensor.shape)}; expected at least {shape}: use its space's weights")
-        if len(shape) == 4:
-            tensor = cut_kernel(tensor[: shape[0], : shape[1]], shape[-1], name.removesuffix(".weight"), tensors)
-        else:
-            tensor = tensor[: shape[0]]
-        yield name, tensor
+        for side in range(min(2, len(shape))):
+            if tensor.shape[side] != shape[side]:  # a slice of the whole costs a copy of it in the backward pass
+                tensor = tensor.narrow(side, 0, shape[side])
+        yield name, cut_kernel(tensor, shape[-1], name.removesuffix(".weight"), tensors) if len(shape) == 4 else tensor
