@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from luts.store import MeasurementStore
 from predictors import accuracy, latency
-from profiler.evaluating import Asked, CalibratedChildren
+from profiler.evaluating import Asked, AskedLatency, CalibratedChildren
 from profiler.files import sha256_of, write_json
 from profiler.fitting import SELECTION_FILE, best_accuracy, fit_accuracy, sampled_accuracies
 from profiler.latency_fitting import fit_latency
+from profiler.measuring.session import condition_of
 from profiler.pipeline import digest
 from profiler.run_under_way import Report, Run
-from profiler.searching import NoneKeptError, Predictors, best_kept, demoted, finalists_of, search_subnet, with_measured_latencies
+from profiler.searching import AccuracySource, NoneKeptError, Predictors, best_kept, demoted, finalists_of, search_subnet, with_measured_latencies
 from profiler.subnet import SubnetRecord, finalist_accuracy, finalist_latency_ms, read_subnet, record_of, write_subnet
 from profiler.systems import ACCURACY_WORDS, CHILDREN, PREDICTED, PROXY, TRAINING
 from profiler.weight_stages import measured_accuracies, proxy_recipe, tested
@@ -73,28 +74,39 @@ def _write_facts(run: Run) -> None:
 
 @contextmanager
 def _predictors(run: Run, report: Report) -> Iterator[Predictors]:
-    """Yield what the search asks, and end what that started."""
+    """Yield what the search asks for accuracies and latencies, and end what that started."""
     fitted = latency.load(run.latency_predictor(run.runtimes[0]), run.space)
-    settings, numbers, store_path = run.settings, run.settings.numbers, run.folder / "accuracies.db"
-    if run.system.accuracy == PREDICTED:
-        predicted = accuracy.load(run.folder / "predictors" / run.chosen_accuracy, run.space)
-        yield Predictors(run.space, predicted, fitted)
-        return
-    with MeasurementStore(store_path) as store:
-        if run.system.accuracy == CHILDREN:
-            images = (run.images, numbers.calibration_images, numbers.validation_images)
-            yield Predictors(run.space, CalibratedChildren(run.space, run.weights, *images, store, settings.workers), fitted, "measured")
-        else:
-            from profiler.proxy_training import ProxyAccuracies
+    with ExitStack() as stack:
+        accuracies, accuracy_is = _accuracies(run, report, stack)
+        if run.settings.latency == "lut":
+            yield Predictors(run.space, accuracies, fitted, accuracy_is)
+            return
+        from profiler.live_latency import LiveLatencies
 
-            whole = search_space(run.space.name)
-            with ProxyAccuracies(
-                whole, run.images, store, proxy_recipe(run), seed=settings.seed, validation_images=numbers.validation_images,
-                calibration_images=numbers.calibration_images, workers=settings.workers, folder=run.folder / "training" / "proxy",
-                progress=lambda done, total: report(done, total, "networks of this generation trained"),
-            ) as trained:  # fmt: skip
-                yield Predictors(run.space, Asked(trained), fitted, "proxy")
-        store.finish()
+        agent, store = stack.enter_context(run.agent(run.runtimes[0])), stack.enter_context(MeasurementStore(run.folder / "searched.lut"))
+        live = LiveLatencies(search_space(run.space.name), agent, store, progress=lambda done, total: report(done, total, "visits"))
+        measured = AskedLatency(live, condition_of(agent.info()))
+        yield Predictors(run.space, accuracies, measured, accuracy_is, "measured", quick=fitted)
+
+
+def _accuracies(run: Run, report: Report, stack: ExitStack) -> tuple[AccuracySource, str]:
+    """Return what the search asks for accuracies, and what they are: predicted, measured, or of short trainings."""
+    settings, numbers = run.settings, run.settings.numbers
+    if run.system.accuracy == PREDICTED:
+        return accuracy.load(run.folder / "predictors" / run.chosen_accuracy, run.space), "predicted"
+    store = stack.enter_context(MeasurementStore(run.folder / "accuracies.db"))
+    stack.callback(store.finish)
+    if run.system.accuracy == CHILDREN:
+        images = (run.images, numbers.calibration_images, numbers.validation_images)
+        return CalibratedChildren(run.space, run.weights, *images, store, settings.workers), "measured"
+    from profiler.proxy_training import ProxyAccuracies
+
+    trained = ProxyAccuracies(
+        search_space(run.space.name), run.images, store, proxy_recipe(run), seed=settings.seed, validation_images=numbers.validation_images,
+        calibration_images=numbers.calibration_images, workers=settings.workers, folder=run.folder / "training" / "proxy",
+        progress=lambda done, total: report(done, total, "networks of this generation trained"),
+    )  # fmt: skip
+    return Asked(stack.enter_context(trained)), "proxy"
 
 
 def _searched(run: Run, safety_margin: float, report: Report) -> SubnetRecord:
@@ -119,6 +131,7 @@ def search(run: Run, report: Report) -> str:
         run.log.digests.get("fit"), settings.max_latency_ms, settings.search_settings.to_dict(), settings.seed,
         *([] if own.accuracy == PREDICTED else [own.name, trained, run.images]),
         *([] if (own.strategy, own.objective) == ("evolution", "budget") else [own.strategy, own.objective]),
+        *([] if settings.latency == "lut" else [settings.latency]),
     )  # fmt: skip
     searched = run.folder / "searched.json"
     if not run.log.finished("search", inputs, searched, run.folder / "search.json"):

@@ -1,4 +1,4 @@
-"""Accuracies that a search measures instead of predicting them: of a supernet's children, norms calibrated, or by any function of populations."""
+"""Accuracies and latencies that a search measures instead of predicting them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from luts.condition import Condition
 from luts.store import MeasurementStore
 from supernets.space import Population, SearchSpace
 from supernets.spaces import space as search_space
@@ -24,6 +25,18 @@ class Asked:
 
     def predict(self, population: Population) -> Figures:
         """Return the accuracies, shape (n_architectures,)."""
+        return self.function(population)
+
+
+@dataclass
+class AskedLatency:
+    """What a search asks for latencies, made of a function from populations to milliseconds, all under one condition."""
+
+    function: Callable[[Population], Figures]
+    condition: Condition | None
+
+    def predict(self, population: Population) -> Figures:
+        """Return the latencies in milliseconds, shape (n_architectures,)."""
         return self.function(population)
 
 

@@ -131,7 +131,8 @@ def search_subnet(
         BudgetError: no network of the space keeps the budget; the text names the lowest latency.
     """
     accuracy, latency = predictors.accuracy.predict, predictors.latency.predict
-    result = search(predictors.space, accuracy, latency, max_latency_ms, strategy, settings, seed, report, safety_margin, objective)
+    guide = None if predictors.quick is None else predictors.quick.predict
+    result = search(predictors.space, accuracy, latency, max_latency_ms, strategy, settings, seed, report, safety_margin, objective, guide)
     share = float(np.mean(predictors.random_latencies_ms(seed) > max_latency_ms))
     facts = {
         "strategy": strategy, "objective": objective, "latency_ms": max_latency_ms, "seed": seed, "settings": settings.to_dict(),

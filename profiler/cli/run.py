@@ -113,7 +113,8 @@ def command(
     if as_json:
         print_json({"stages": terminal.stages, **result.to_dict()})
     else:
-        print_accuracy_qualities(result.accuracy)
+        if result.accuracy:
+            print_accuracy_qualities(result.accuracy)
         print_run(result.record)
         print_verifications(result.record.verifications)
         put(f"report: {result.report}")
