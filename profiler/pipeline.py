@@ -23,7 +23,9 @@ from typing import Any, Protocol
 
 from profiler.files import FileKindError, read_json, write_json
 from profiler.systems import CHILDREN, PREDICTED, PROXY, STAGES, Size, System, system
+from search.rewards import OBJECTIVES
 from search.settings import SearchSettings
+from search.strategies import STRATEGIES
 
 LATENCIES = ("lut", "device")  # where a search's latencies are from: the predictor fitted to the table, or each network measured
 
@@ -57,7 +59,7 @@ _HOURS = {
     CHILDREN: SearchSettings(population_size=160, generations=10, finalists=10),
     PROXY: SearchSettings(population_size=20, generations=400, finalists=15),
 }
-_DEMO = RunPreset("quick", "tiny", 600, 1000, 1024, 5, _MINUTES, 0.5, 6)
+_DEMO = RunPreset("quick", "tiny", 600, 1000, 1024, 5, _MINUTES, 0.5, 12)
 PRESETS = {
     "demo": _DEMO,  # a quarter of an hour on two cores, installing included
     "tiny": _DEMO,  # the same, by the name of its size
@@ -115,6 +117,9 @@ class RunSettings:
         if self.latency not in LATENCIES:
             raise ValueError(f"latency is {self.latency!r}; expected one of {', '.join(LATENCIES)}")
         for name, given in (("strategy", self.strategy), ("objective", self.objective)):
+            known = STRATEGIES if name == "strategy" else OBJECTIVES
+            if given is not None and given not in known:
+                raise ValueError(f"{name} is {given!r}; expected one of {', '.join(sorted(known))}")
             if given is not None and not own.strategy:
                 raise ValueError(f"{name} {given!r} was given, but system {self.system!r} searches while it trains and has none; leave it out")
         if not own.trains and (self.weights is not None or self.train or self.recipe is not None):

@@ -137,7 +137,7 @@ def report_data(files: ReportFiles) -> report.ReportData:
         origins=_origins(table, fitted, known),
         commands=COMMANDS,
         system=system_facts(known, space, record, files.branches),
-        left_out=left_out_sections(known),
+        left_out=left_out_sections(known, space),
     )
 
 

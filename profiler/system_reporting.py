@@ -48,9 +48,11 @@ def kept_by_block(space: SearchSpace, record: SubnetRecord) -> tuple[BlockBranch
     return tuple(found)
 
 
-def left_out_sections(known: Mapping[str, Any]) -> frozenset[str]:
-    """Return the sections that a run of this system never has."""
+def left_out_sections(known: Mapping[str, Any], space: SearchSpace | None) -> frozenset[str]:
+    """Return the sections that a run of this system, or a table of this space, never has."""
+    sides = () if space is None else next((choice.allowed for choice in space.choices if choice.name == "resolution"), ())
+    one_side = ("staircase",) if len(sides) == 1 else ()
     if "system" not in known:
-        return frozenset()
+        return frozenset((*one_side, "system"))
     predicted = () if known.get("accuracy_predictor") else ("accuracy-predictors",)
-    return frozenset((*predicted, *(() if known.get("strategy") else SEARCHED)))
+    return frozenset((*one_side, *predicted, *(() if known.get("strategy") else SEARCHED)))

@@ -22,7 +22,8 @@ def find_weights(run: Run) -> None:
     """Find weights and images, given or shipped, before hours of measuring that could come to nothing.
 
     Raises:
-        ValueError: there are no weights or images, or they are of another space.
+        ValueError: there are no weights or images, or weights, images or recipe do not fit the space.
+        UnknownRecipeError: no recipe has that name.
         FileNotFoundError: the weights are not there.
     """
     settings, shipped = run.settings, shipped_weights(run.space.name)
@@ -36,6 +37,8 @@ def find_weights(run: Run) -> None:
     if not run.images:
         raise ValueError("a run with weights of your own, or one that trains them, needs the images to judge subnets on; give them with --images")
     _refuse_images_of_another_kind(run)
+    if trained_here and run.system.trains:
+        _refuse_recipe_of_another_kind(run)
     if not trained_here:
         run.weights = settings.weights or shipped[0]  # type: ignore[index]
         run.weights_from = "weights that come with the package" if settings.weights is None else f"weights given: {run.weights}"
@@ -55,6 +58,16 @@ def _refuse_images_of_another_kind(run: Run) -> None:
             f"space {run.space.name!r} takes {wanted[0]} channels and tells {wanted[1]} classes, images {run.images!r} have {given[0]} and"
             f" {given[1]}; give images of your own with --images"
         )
+
+
+def _refuse_recipe_of_another_kind(run: Run) -> None:
+    from supernets.networks.branches import has_branches
+    from supernets.training.recipes import recipe
+
+    name = run.settings.size.recipe
+    if (recipe(name).branches is not None) != has_branches(run.space):
+        has, trains = ("has", "trains none") if has_branches(run.space) else ("has no", "trains some")
+        raise ValueError(f"space {run.space.name!r} {has} branches to choose, recipe {name!r} {trains}; choose a recipe for this space")
 
 
 def _refuse_weights_of_another_space(run: Run) -> None:

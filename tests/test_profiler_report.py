@@ -30,6 +30,7 @@ from profiler.report.kinds import block_kinds
 from profiler.report.page import SECTIONS, report_html, write_report
 from profiler.report.session import Session, UncertainBlock
 from profiler.report.svg import COLOURS
+from profiler.report.system import BlockBranches, MergedTiming, SystemFacts
 from profiler.subnet import ExportedModel, Verification
 from supernets.blocks import BlockSpec
 from supernets.counts import block_macs
@@ -67,7 +68,7 @@ def seven_times_slower_at_seven(block: BlockSpec) -> float:
 
 SESSION = Session(
     mode="chain", entries={"measured": 430, "interpolated": 2}, visits=12_000, workers=8, seconds=412.0, slow_shares={"chain": 0.31, "alone": 0.28},
-    anchor=((0, 1.0), (1, 1.012), (2, 1.031), (3, 1.004)), corrected_rounds=1, intervals=tuple(np.linspace(0.004, 0.031, 430)),
+    anchor=((0, 1.0), (1, 1.012), (2, 1.031), (3, 1.004)), slowest_workers={"chain": 0.031}, intervals=tuple(np.linspace(0.004, 0.031, 430)),
     worst=(UncertainBlock("mbconv-s7", 0.41, 0.031, 24), UncertainBlock("mbconv-s14", 0.12, 0.0309, 24)),
     rules={"target": {"chain": 300, "network": 24}, "accepted": {"chain": 100}, "time cap": {"chain": 32}},
 )  # fmt: skip
@@ -150,6 +151,11 @@ def full_data() -> ReportData:
             AccuracyPredictorRow("MACs only", 14_000, None, 0.634, 0.811, 0.402),
         ),
         accuracy_reliability=0.94,
+        system=SystemFacts(
+            "RepNAS (Zhang et al., 2021)", (("Space", TINY.name), ("Recipe", "repnas-small")),
+            (BlockBranches("stem", ("branch_kxk",), ("branch_1x1", "branch_kxk")), BlockBranches("stage1.block0", ("branch_kxk",), ("branch_kxk",))),
+            tuple(MergedTiming(name, n, ms, 0.004, 600) for name, n, ms in (("kept", 2, 0.1), ("all", 3, 0.1004), ("again", 2, 0.0998))),
+        ),
         history=tuple(SearchPoint(1 + 100 * g, 0.79 + 0.0537 * (1 - float(np.exp(-min(g // 6 * 6, 84) / 20)))) for g in range(120)),
         checks=(
             Check(True, "432 blocks measured in chains: at least 24 visits each"),
@@ -263,7 +269,7 @@ def test_sections_without_data_are_left_out_and_name_the_command_that_fills_them
 @pytest.mark.parametrize(
     ("field", "section"),
     [("macs_latency", "macs-latency"), ("kinds", "kinds"), ("staircase", "staircase"), ("session", "session"),
-     ("held_out", "held-out"), ("accuracy_latency", "accuracy-latency"), ("subnet", "blocks"),
+     ("held_out", "held-out"), ("accuracy_latency", "accuracy-latency"), ("subnet", "blocks"), ("system", "system"),
      ("accuracy_predictors", "accuracy-predictors"), ("history", "history"), ("checks", "checks")],
 )  # fmt: skip
 def test_one_missing_part_leaves_the_others(field: str, section: str) -> None:
@@ -272,6 +278,21 @@ def test_one_missing_part_leaves_the_others(field: str, section: str) -> None:
     gone = {"subnet": {"subnet", "blocks"}, "held_out": {"held-out", "calibration"}}.get(field, {section})
     assert set(SECTIONS) - set(page.ids) == gone
     assert SECTIONS[section][1] in page.text
+
+
+def test_sections_that_are_not_meant_to_be_there_are_not_called_missing() -> None:
+    data = replace(full_data(), history=(), system=None, left_out=frozenset({"history"}))
+    text = Page(report_html(data)).text
+    assert SECTIONS["history"][0] not in text and f"“{SECTIONS['system'][0]}” has no data yet" in text
+
+
+def test_a_search_that_measured_accuracies_does_not_call_them_predicted() -> None:
+    data = full_data()
+    assert data.accuracy_latency is not None
+    found = replace(data.accuracy_latency, accuracy_is="measured after a short training", limit="target", random=())
+    page = Page(report_html(replace(data, accuracy_latency=found, finalists=tuple(replace(f, predicted_accuracy=None) for f in data.finalists))))
+    assert "Accuracy of the best, measured after a short training" in page.text
+    assert "Random networks over the target" in page.text and "Accuracy in %, predicted" not in page.text
 
 
 def test_the_numbers_of_the_chosen_subnet_are_shown_with_their_origin(full: str) -> None:
@@ -412,7 +433,7 @@ def test_light_dark_and_print_each_define_every_colour_with_enough_contrast(full
 
 def test_tables_have_captions_and_headed_rows_and_columns(full: str) -> None:
     tables = re.findall(r"<table.*?</table>", full, re.DOTALL)
-    assert len(tables) == 11
+    assert len(tables) == 14
     for table in tables:
         assert "<caption>" in table and 'scope="col"' in table and 'scope="row"' in table
         body = re.findall(r"<tr.*?</tr>", table, re.DOTALL)

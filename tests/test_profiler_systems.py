@@ -65,6 +65,8 @@ def test_a_system_either_searches_or_learns_its_network_while_training() -> None
         ({"system": "repnas", "objective": "budget"}, "searches while it trains"),
         ({"system": "mnasnet", "weights": Path("w.safetensors")}, "each network is trained alone"),
         ({"system": "mnasnet", "recipe": "small"}, "each network is trained alone"),
+        ({"strategy": "luck"}, "strategy is 'luck'; expected one of coarse-to-fine, evolution"),
+        ({"objective": "fame"}, "objective is 'fame'; expected one of absolute-deviation, budget"),
         ({"latency": "guess"}, "latency is 'guess'; expected one of lut, device"),
     ],
 )
