@@ -81,3 +81,28 @@ def test_sorting_leaves_blocks_of_one_width_alone_and_its_input_unchanged(space,
 
 def test_groups_are_sorted_apart_with_ties_in_order():
     assert descending_in_groups(torch.tensor([1.0, 3.0, 3.0, 9.0, 5.0, 7.0]), [3, 6]).tolist() == [1, 2, 0, 3, 5, 4]
+
+
+def test_bottlenecks_are_sorted_on_both_sides_of_their_spatial_convolution():
+    space = spaces.space("ofa-resnet50-tiny")
+    generator = torch.Generator().manual_seed(3)
+    fresh = supernet_tensors(space, seed=1)
+    before = {name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator) for name, tensor in fresh.items()}
+    widest = {choice.name: choice.allowed[-1:] for choice in space.choices if choice.kind in ("width", "inner_width", "expand_ratio")}
+    after = sorted_channels(before, space, space.restrict(widest))
+    torch.testing.assert_close(run(space, after, space.largest()), run(space, before, space.largest()), atol=1e-4, rtol=1e-4)
+    assert (run(space, after, space.smallest()) - run(space, before, space.smallest())).abs().max() > 1e-2
+    for part in ("restore", "spatial"):
+        found = importance(after, f"stage2.block0.{part}")
+        torch.testing.assert_close(found, importance(before, f"stage2.block0.{part}").sort(descending=True).values)
+        assert not torch.equal(found, importance(before, f"stage2.block0.{part}"))
+
+
+def test_a_second_sorting_of_bottlenecks_leaves_released_children_alone():
+    space = spaces.space("ofa-resnet50-tiny")
+    tensors = supernet_tensors(space, seed=1)
+    released = space.restrict({"expand_ratio": (0.25, 0.35)})
+    after = sorted_channels(tensors, space, released)
+    for architecture in (released.largest(), released.smallest()):
+        torch.testing.assert_close(run(space, after, architecture), run(space, tensors, architecture), atol=1e-4, rtol=1e-4)
+    assert any(not torch.equal(after[name], tensor) for name, tensor in tensors.items())

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 PHASE = Phase("width", 2.5, 0.1, {"expand_ratio": (4, 6)}, ("largest", "random"), 0.5, "phase_start", 1.0, 0.1, ("sort_channels",), "own")
 
 
-@pytest.mark.parametrize("name", shrinking.RECIPES)
+@pytest.mark.parametrize("name", shrinking.MOBILE)
 def test_recipes_shrink_progressively(name):
     whole = spaces.space("ofa-mobilenetv3-tiny")
     phases = recipe(name).phases
@@ -28,6 +28,28 @@ def test_recipes_shrink_progressively(name):
     assert order == sorted(set(order))
     assert [phase.actions for phase in phases] == [("sort_channels",) if phase.name.startswith("expand") else () for phase in phases]
     assert phases[0].teacher == "none" and all(phase.teacher != "none" for phase in phases[1:])
+
+
+@pytest.mark.parametrize("name", shrinking.RESNET)
+def test_resnet_recipes_shrink_depth_then_expansion_then_width(name):
+    whole = spaces.space("ofa-resnet50-tiny")
+    phases = recipe(name).phases
+    parts = [phase.space(whole) for phase in phases]
+    assert [part.size() for part in parts] == sorted({part.size() for part in parts}) and parts[-1].size() == whole.size()
+    assert parts[0].size() == 4 and parts[0].largest() == whole.largest()
+    kinds = [{choice.kind for choice in part.choices if len(choice.allowed) > 1} for part in parts]
+    assert kinds == [{"resolution"}, {"resolution", "extra_depth", "middle"}, {"resolution", "extra_depth", "middle", "expand_ratio"},
+                     {choice.kind for choice in whole.choices}]  # fmt: skip
+    assert [phase.actions for phase in phases] == [(), (), ("sort_channels",), ()]
+
+
+def test_largest_is_each_choices_own_value():
+    whole = spaces.space("ofa-resnet50")
+    part = Phase("p", 1, 0.1, {"width": ("largest",), "stage1.extra_depth": (0, 1)}).space(whole)
+    allowed = {choice.name: choice.allowed for choice in part.choices}
+    assert (allowed["stem.width"], allowed["stage4.width"], allowed["stage1.extra_depth"]) == ((64,), (2048,), (0, 1))
+    with pytest.raises(ValueError, match="no choice or kind of choice 'wideness'"):
+        Phase("p", 1, 0.1, {"wideness": ("largest",)}).space(whole)
 
 
 def test_the_imagenet_recipe_is_the_published_table():

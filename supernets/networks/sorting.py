@@ -2,10 +2,10 @@
 children, which keep the leading channels, keep the best ones (Once-for-All, section 3.3).
 
 Importance of an inner channel of an `mbconv` block is the L1 norm of the project convolution's weights that read it; of
-an inner channel of its squeeze-and-excitation, of the `se_expand` weights that read it. The block computes the same
-after the permutation. Where children of smaller widths are trained already, channels move only between neighbouring
-widths (inside a *group*), so those children compute the same as well. Once-for-All itself keeps no groups in the
-squeeze-and-excitation, which changes its trained children there.
+an inner channel of its squeeze-and-excitation, of the `se_expand` weights that read it. A `bottleneck` has two maps of its inner width,
+each sorted by the convolution that reads it. The block computes the same after the permutation. Where children of smaller widths are
+trained already, channels move only between neighbouring widths (inside a *group*), so those children compute the same as well.
+Once-for-All itself keeps no groups in the squeeze-and-excitation, which changes its trained children there.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ def sorted_channels(tensors: Tensors, space: SearchSpace, released: SearchSpace)
     for place in places(space):
         widths = _widths(place)
         block = _largest(place)
-        if len(widths) > 1 and block.mid_channels != block.in_channels:  # without an expansion the inner channels are the input's
+        if len(widths) > 1 and (block.operator == "bottleneck" or block.mid_channels != block.in_channels):
+            # an mbconv without an expansion has the input's channels inside
             trained = _widths(kept[place.name]) if place.name in kept else []
-            _sort_block(result, block, [*trained, (block.mid_channels, block.se_channels)])
+            sort = _sort_bottleneck if block.operator == "bottleneck" else _sort_block
+            sort(result, block, [*trained, (block.mid_channels, block.se_channels)])
     return result
 
 
@@ -52,7 +54,7 @@ def _blocks(place: Place) -> list[BlockSpec]:
 
 def _widths(place: Place) -> list[tuple[int, int]]:
     """Return the different (mid, squeeze-and-excitation) widths of a place, narrowest first."""
-    return sorted({(block.mid_channels, block.se_channels) for block in _blocks(place) if block.operator == "mbconv"})
+    return sorted({(block.mid_channels, block.se_channels) for block in _blocks(place) if block.operator in ("mbconv", "bottleneck")})
 
 
 def _largest(place: Place) -> BlockSpec:
@@ -71,6 +73,14 @@ def _sort_block(tensors: dict[str, Tensor], block: BlockSpec, released_widths: l
         _permute(tensors, _importance(tensors[f"{block.name}.se_expand.weight"]), se_bounds, {
             0: [f"{block.name}.se_reduce.weight", f"{block.name}.se_reduce.bias"],
             1: [f"{block.name}.se_expand.weight"],
+        })  # fmt: skip
+
+
+def _sort_bottleneck(tensors: dict[str, Tensor], block: BlockSpec, released_widths: list[tuple[int, int]]) -> None:
+    bounds = sorted({mid for mid, _ in released_widths})
+    for writes, reads in (("spatial", "restore"), ("reduce", "spatial")):
+        _permute(tensors, _importance(tensors[f"{block.name}.{reads}.weight"]), bounds, {
+            0: [f"{block.name}.{writes}.{tensor}" for tensor in ("weight", "bn.weight", "bn.bias")], 1: [f"{block.name}.{reads}.weight"],
         })  # fmt: skip
 
 

@@ -18,6 +18,7 @@ CHILDREN = ("largest", "smallest", "random", *KINDS)
 TEACHERS = ("none", "full_network", "phase_start", "in_place")
 ACTIONS = ("sort_channels",)
 RESOLUTIONS = ("shared", "own")
+LARGEST_VALUE = "largest"  # in a restriction: the last value of each choice, whatever it is
 DROPOUT_ON = ("all", "largest")
 VALIDATIONS = ("phase", "epoch")
 LATER = {"may_be_missing": True}  # of fields that files of older versions do not have; written only where not at their default
@@ -27,7 +28,7 @@ LATER = {"may_be_missing": True}  # of fields that files of older versions do no
 class Phase:
     """One phase.
 
-    `restriction` names choices, or kinds of choices, with the values the phase allows; `children` says how each step's
+    `restriction` names choices, or kinds of choices, with the values the phase allows (`largest`: of each its own); `children` says how each step's
     networks are drawn from that sub-space. Each child learns from the labels and, times `distillation_ratio`, from the
     teacher: the largest network as it was when the first phase with a teacher began (`full_network`) or when this one
     did (`phase_start`). Or, `in_place`, the first child, which is the largest, teaches the others as it learns, and those see no
@@ -85,8 +86,16 @@ class Phase:
                              "teaches, it comes first and once")  # fmt: skip
 
     def space(self, whole: SearchSpace) -> SearchSpace:
-        """Return the part of the space this phase trains."""
-        return whole.restrict(self.restriction)
+        """Return the part of the space this phase trains.
+
+        Raises:
+            ValueError: a restriction names a choice, or a kind of choice, or a value, that the space does not have.
+        """
+        plain = {name: values for name, values in self.restriction.items() if values != (LARGEST_VALUE,)}
+        named = [name for name in self.restriction if name not in plain]
+        largest = {choice.name: choice.allowed[-1:] for choice in whole.choices if {choice.name, choice.kind} & set(named)}
+        absent = [name for name in named if not any(name in (choice.name, choice.kind) for choice in whole.choices)]
+        return whole.restrict({**plain, **largest, **dict.fromkeys(absent, ())})
 
     def steps(self, steps_per_epoch: int) -> int:
         """Return the number of optimiser steps, at least one."""

@@ -19,8 +19,11 @@ DEPTH_3 = {"expand_ratio": (6,), "depth": (3, 4)}
 ANY_DEPTH = {"expand_ratio": (6,)}
 EXPAND_4 = {"expand_ratio": (4, 6)}
 SORT: dict[str, Any] = {"actions": ("sort_channels",)}
+FULL_WIDTH = {"width": ("largest",), "inner_width": ("largest",)}  # ResNets: widths shrink last, a multiplier at a time
+FULL_RESNET = {**FULL_WIDTH, "expand_ratio": ("largest",), "extra_depth": ("largest",), "middle": ("largest",)}
+RESNET_DEPTH = {**FULL_WIDTH, "expand_ratio": ("largest",)}
 CORNER_RESOLUTIONS = (160, 224)  # where a space has them; else its smallest and largest
-SHORT = {"resolution": "r", "kernel_size": "k", "expand_ratio": "e", "depth": "d"}
+SHORT = {"resolution": "r", "kernel_size": "k", "expand_ratio": "e", "depth": "d", "extra_depth": "d", "width": "w"}
 
 
 def taught(
@@ -82,13 +85,44 @@ def cifar() -> Recipe:
     )
 
 
-RECIPES = {"imagenet": imagenet, "small": small, "cifar": cifar}
+def imagenet_resnet() -> Recipe:
+    """Return the recipe for `ofa-resnet50`: the phases of `imagenet`, with widths in the place of kernels, and last. Its authors tell none."""
+    student: dict[str, Any] = {"teacher": "full_network", "dropout": 0.1}
+    return Recipe(
+        "imagenet-resnet",
+        (
+            Phase("full", 180, 2.6, FULL_RESNET, ("largest",)),
+            taught("depth", 120, 0.24, RESNET_DEPTH, 2, warmup_epochs=5, **student),
+            taught("expand", 120, 0.24, FULL_WIDTH, 4, warmup_epochs=5, **student, **SORT),
+            taught("width", 120, 0.24, {}, 4, warmup_epochs=5, **student),
+        ),
+        batch_size=2048, crop_padding=28, kernel_transform=False, validation="epoch",
+    )  # fmt: skip
+
+
+def small_resnet() -> Recipe:
+    """Return the recipe for the tiny ResNet space on some thousand grey images."""
+    return Recipe(
+        "small-resnet",
+        (
+            Phase("full", 5, 0.05, FULL_RESNET, ("largest",), warmup_epochs=0.5),
+            taught("depth", 1, 0.03, RESNET_DEPTH, 1),
+            taught("expand", 2, 0.03, FULL_WIDTH, 2, **SORT),
+            taught("width", 3, 0.03, {}, 2),
+        ),
+        crop_padding=2, kernel_transform=False,
+    )  # fmt: skip
+
+
+MOBILE = {"imagenet": imagenet, "small": small, "cifar": cifar}
+RESNET = {"imagenet-resnet": imagenet_resnet, "small-resnet": small_resnet}
+RECIPES = {**MOBILE, **RESNET}
 
 
 def corners(space: SearchSpace) -> dict[str, Architecture]:
     """Return name → network for every combination of smallest and largest of each kind of choice, such as `r160 k3 e6 d2`.
 
-    All choices of a kind go together. Kinds other than resolution, kernel size, expansion and depth stay at the largest.
+    All choices of a kind go together. Kinds other than resolution, kernel size, expansion, depth and width stay at the largest.
     """
     of_kind = {kind: [choice for choice in space.choices if choice.kind == kind] for kind in SHORT}
     ends = {kind: _ends(choices) for kind, choices in of_kind.items() if choices}
