@@ -91,7 +91,9 @@ def sampled(space: SearchSpace, store: Path) -> Estimate:
 
     with MeasurementStore(store, read_only=True) as opened:
         rows = [row for row in opened.accuracies() if row.protocol.space == space.name]
-    predictor = accuracy.create("ridge", space)
+    if not rows:
+        raise SystemExit(f"{store} holds no accuracies of space {space.name}; name the space it is of with --spaces")
+    predictor = accuracy.create("ridge", space.name)
     predictor.fit(space.encode([row.architecture for row in rows]), np.array([row.top1 for row in rows]))
     predict: Callable[[Population], np.ndarray] = predictor.predict
     return predict
