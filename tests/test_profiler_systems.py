@@ -127,6 +127,25 @@ class Quiet:
         self.said[self._name] = text
 
 
+class Interrupting(Quiet):
+    """A display that stops a run in one of its stages, as Ctrl-C would, at the first progress that is told."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__()
+        self._stopped = stage
+
+    @contextmanager
+    def stage(self, number: int, of: int, name: str) -> Iterator[Callable[[int, int, str], None]]:
+        """Note the stage's name; its report stops the stage that is to be stopped."""
+        self._name = name
+
+        def report(done: int, total: int, note: str) -> None:
+            if name == self._stopped and done:
+                raise KeyboardInterrupt
+
+        yield report
+
+
 @pytest.fixture
 def least(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """Have presets and recipes do as little as they can; returns the place of a few images."""
@@ -139,7 +158,7 @@ def least(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
     searches = {
         CHILDREN: SearchSettings(population_size=6, generations=2, finalists=2),
-        PROXY: SearchSettings(population_size=3, generations=2, finalists=2),
+        PROXY: SearchSettings(population_size=2, generations=1, finalists=2),
     }
     monkeypatch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], validation_images=60, calibration_images=60, finalists=2, searches=searches,
                                                  proxy_epochs=0.5, full_epochs=1))  # fmt: skip
@@ -154,11 +173,18 @@ def least(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.torch
-@pytest.mark.parametrize("name", ["bignas", "mnasnet", "repnas"])
-def test_a_system_runs_whole_on_the_simulated_device_and_does_nothing_twice(name: str, least: str, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)  # seconds where nothing else runs
+@pytest.mark.parametrize(("name", "stopped"), [("bignas", "search"), ("mnasnet", "search"), ("repnas", "train")])
+def test_a_system_runs_whole_on_the_simulated_device_stopped_in_between_and_does_nothing_twice(
+    name: str, stopped: str, least: str, tmp_path: Path
+) -> None:
     from profiler.stages import run
 
     settings = RunSettings(None, tmp_path / "run", system=name, device="simulated", preset="tiny", images=least, workers=1)
+    interrupted = Interrupting(stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, interrupted)
+    assert list(interrupted.said) == list(SYSTEMS[name].stages[: SYSTEMS[name].stages.index(stopped)])
     shown = Quiet()
     result = run(settings, shown)
     assert tuple(shown.said) == SYSTEMS[name].stages
