@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytest.importorskip("asyncssh")
+from arm64_root import arm64_root
 from real_sshd import one_sshd
 
 from device_agents.base import DeviceError, RuntimeMissing
@@ -28,8 +24,6 @@ from supernets.spaces import space
 
 pytestmark = [pytest.mark.device_services, pytest.mark.timeout(900)]
 
-PROJECT = Path(__file__).parents[1]
-SCRIPT = PROJECT / "tests" / "arm64_userland.sh"
 ONE_NETWORK = space("ofa-mobilenetv3-tiny").restrict({"resolution": (20,), "kernel_size": (3,), "expand_ratio": (3,), "depth": (2,)})
 FEW = ProtocolSettings(rounds=2, most_rounds=2, alone_visits=1, chain_visits=1, network_visits=1, alone_runs=2, chain_cycles=2, network_runs=2)
 
@@ -37,12 +31,7 @@ FEW = ProtocolSettings(rounds=2, most_rounds=2, alone_visits=1, chain_visits=1, 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
     """Give the sshd of the arm64 root."""
-    root = Path(os.environ.get("ELASTIC_LATENCY_ARM64", PROJECT / ".cache" / "arm64")) / "root"
-    if not (root / "made-by").exists():
-        pytest.skip(f"there is no arm64 userland in {root}; make it with tests/arm64_userland.sh")
-    done = subprocess.run([SCRIPT, root.parent], env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"this machine cannot run arm64 programs: {done.stderr.strip()[-200:]}")
+    root = arm64_root()
     with one_sshd(tmp_path_factory.mktemp("arm64"), root=root) as server:
         yield server
     assert list((root / "tmp").iterdir()) == []

@@ -1,0 +1,252 @@
+"""The commands on a phone that a real adbd plays, with the native stand-in for benchmark_model: check, collect, the whole run, and farms.
+
+Where each fault is tested against the real daemon (D: test_device_agents_adb_real.py) or server (S: test_device_agents_ssh_real.py), or
+through the commands (here, or C: test_profiler_devices_ssh.py):
+
+    cable pulled in push, run and pull, 50 moments   D cable_pulled_at_50_random_moments, cable_that_stays_out; S a_connection_that_is_cut,
+                                                     a_cable_that_is_pulled, a_host_that_is_rebooted
+    unauthorised key, key revoked meanwhile          D key_revoked_meanwhile; S an_unknown_key_and_one_that_was_revoked; here typed_wrong
+    unwritable target                                D folder_that_its_shell_may_not_write_to; S a_folder_that_the_user_may_not_write
+    device disk full                                 D full_disk_is_one_sentence; S a_full_disk, a_disk_that_is_full_from_the_start
+    runner missing, or of a wrong architecture       D missing_runner, runner_of_another_architecture; S python_that_is_missing
+    runner crashing, rubbish, truncated              D fault_of_the_runner (_crash, _rubbish, _truncated, _noisy, _fallback)
+    runner hanging                                   D hanging_runner_is_ended; S a_worker_that_hangs_is_killed
+    runner of an older format                        D older_format_is_read, fault_of_the_runner (_old)
+    two devices with one name                        here two_phones_with_one_serial, two_phones_of_one_model
+    thermal status rising, and staying high          D rising_thermal_status, thermal_status_that_stays_high; S throttling_that_vcgencmd_reports
+    battery low                                      D low_battery_is_one_sentence
+    clock stepping                                   D stepping_clock_of_the_phone; C a_clock_that_steps
+    host key changed                                 S a_changed_host_key_is_refused
+    metacharacters in every name                     D names_of_models_runners_and_folders; S no_setting_is_ever_read; here, C: never_executed
+    this computer's process killed                   here and C killed_at_any_moment; S a_host_that_is_killed
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from android_runner_builds import runner
+from device_runs import COMMAND, RESOLUTION, SPACE, assert_table, declare, measure_little, refused, typed, visits_of, whole_run
+from real_adbd import RealAdbd, real_adbd
+
+from device_agents.adb import FOLDER
+
+pytestmark = [pytest.mark.device_services, pytest.mark.timeout(600)]
+
+BATTERY = "#!/system/bin/sh\n[ $1 = battery ] && echo '  level: 80' && echo '  temperature: 250'\n"
+QUICK = {"least_s": 0.0, "warmup_s": 0.0}
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def adbd() -> Iterator[RealAdbd]:
+    with real_adbd() as running:
+        running.install("dumpsys", BATTERY)
+        yield running
+
+
+@pytest.fixture
+def phone(adbd: RealAdbd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Give the settings of a device `phone` that is declared in the folder where the test stands, and see that nothing is left on it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "9")  # of the discard service, which nobody runs
+    measure_little(monkeypatch)
+    settings = {
+        "transport": "adb", "address": f"tcp:{adbd.serial}", "key": str(adbd.key), "runner": str(runner(tmp_path)), "cores": [], **QUICK
+    }  # fmt: skip
+    declare(tmp_path, phone=settings)
+    yield settings
+    assert_nothing_left(adbd)
+
+
+def assert_nothing_left(adbd: RealAdbd) -> None:
+    for _ in range(200):
+        left = [str(path) for path in adbd.path(FOLDER).rglob("*")] if adbd.path(FOLDER).exists() else []
+        if not left and not adbd.pids("benchmark_model"):
+            return
+        time.sleep(0.05)
+    raise AssertionError((left, adbd.pids("benchmark_model")))
+
+
+@pytest.fixture(scope="session")
+def accuracies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp() / "accuracies.db"
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------------
+
+
+def test_check_proves_the_phone_and_how_it_repeats_itself(phone: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = typed(capsys, "devices", "--check", "phone", "--minutes", 0.01)
+    for step in ("reachable", "authorised", "writable", "runtime", "cores pinned", "battery"):
+        assert f"ok           {step}" in out
+    assert "Repeatability of phone" in out
+    core = min(os.sched_getaffinity(0))
+    assert f"{core}" in typed(capsys, "devices", "--check", "phone", "--minutes", 0, "--cores", core)[0]
+    assert "tcp:127.0.0.1" in typed(capsys, "devices")[0]
+
+
+def test_cores_that_are_named_win_over_the_cluster_of_the_papers_phones(
+    phone: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare(tmp_path, pixel1={key: value for key, value in phone.items() if key not in ("transport", "cores")})
+    core = min(os.sched_getaffinity(0))
+    assert "none of the" in typed(capsys, "devices", "--check", "pixel1", "--minutes", 0, ends_with=1)[0]
+    assert "cores pinned" in typed(capsys, "devices", "--check", "pixel1", "--minutes", 0, "--cores", core)[0]
+    assert "not pinned" in typed(capsys, "devices", "--check", "pixel1", "--minutes", 0, "--set", "cores=[]")[0]
+
+
+def test_a_table_is_collected_and_a_second_time_there_is_nothing_to_do(
+    phone: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("collect", "--device", "phone", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick", "--time-budget", "10m")
+    out, err = typed(capsys, *command, "--out", tmp_path / "phone.lut")
+    assert "holds 60 blocks and 10 whole networks" in out + err
+    assert_table(tmp_path / "phone.lut", ("alone",), device="phone", runtime="benchmark_model", delegate="xnnpack", precision="float32")
+    before = visits_of(tmp_path / "phone.lut")
+    out, err = typed(capsys, *command, "--out", tmp_path / "phone.lut")
+    assert "nothing to do" in out + err
+    assert visits_of(tmp_path / "phone.lut") == before
+
+
+@pytest.mark.torch
+def test_the_whole_run_ends_with_a_network_verified_on_the_phone(
+    phone: dict[str, Any], tmp_path: Path, accuracies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = whole_run(capsys, "phone", tmp_path / "run", accuracies=accuracies)
+    (verification,) = record.verifications
+    assert (verification.format, verification.condition["device"]) == ("tflite", "phone")
+    assert verification.condition["runtime"] == "benchmark_model" and verification.measured_latency_ms > 0
+    assert {model.format for model in record.models} == {"onnx", "tflite"}
+    assert_table(tmp_path / "run" / "latency-device.lut", ("alone",), device="phone")
+
+
+def test_a_farm_of_a_phone_and_this_computer_fills_a_table_each(phone: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    declare(tmp_path, phone=phone, unplugged={**phone, "address": "tcp:127.0.0.1:9"}, desk={"transport": "simulated", "seed": 1})
+    command = ("collect", "--device", "phone,unplugged,desk", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick")
+    out, err = typed(capsys, *command, "--rounds", 1, "--out", tmp_path / "lab", ends_with=1)
+    assert "phone: " in out + err and "desk: " in out + err
+    (failed,) = [line for line in err.splitlines() if line.startswith("profiler: ")]
+    assert "device 'unplugged' failed" in failed and "Connection refused" in failed
+    assert_table(tmp_path / "lab" / "phone.lut", ("alone",), device="phone")
+    assert_table(tmp_path / "lab" / "desk.lut", ("alone", "chain"), device="desk")
+
+
+# --- what is typed wrong ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_typed_wrong_is_one_line_that_says_what_to_do(
+    phone: dict[str, Any], adbd: RealAdbd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collect = ("collect", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick", "--out", tmp_path / "never.lut", "--device", "phone")
+    stranger = tmp_path / "stranger"
+    from device_agents.android import keys
+
+    keys.make(stranger)
+    text = tmp_path / "text"
+    text.write_text("no program\n")
+    for words, code, said in (
+        (("--device", "pixle1"), 2, "unknown device 'pixle1'; known devices: "),
+        (("--address", "nonsense here"), 1, "is no address of an Android device; expected tcp:HOST:PORT"),
+        (("--address", "tcp:127.0.0.1:70000"), 1, "is no address of an Android device on the network"),
+        (("--address", "tcp:127.0.0.1:9"), 1, "Connection refused"),
+        (("--address", "FA6AB0301234"), 1, "no Android device with the serial 'FA6AB0301234' is attached; attached are: none"),
+        (("--set", "thread=2"), 2, "thread 2 was given for device 'phone', whose transport 'adb' has only the settings "),
+        (("--set", "threads"), 2, "expected KEY=VALUE"),
+        (("--set", "threads=many"), 2, "threads is 'many'; expected a whole number"),
+        (("--set", f"key={tmp_path}/none"), 1, f"{tmp_path}/none"),
+        (("--set", f"key={stranger}"), 1, "accept"),
+        (("--runner", "/data/local/tmp/none/benchmark_model"), 1, "no such file on the phone"),
+        (("--runner", "./none/benchmark_model"), 1, "on this computer"),
+        (("--runner", str(text)), 2, "runner_kind does not follow from the name of runner"),
+        (("--runner", str(text), "--set", "runner_kind=benchmark_model"), 1, "runner"),
+        (("--delegate", "tpu"), 2, "delegate is 'tpu'; runner 'benchmark_model' has"),
+        (("--cluster", "huge"), 2, "cluster"),
+        (("--runtime", "litert"), 2, "runtime 'litert' was given for device 'phone'"),
+        (("--cores", "4096"), 1, "cores 4096"),
+        (("--set", "folder=/system/never"), 1, "set `folder`"),
+    ):  # fmt: skip
+        assert said in refused(capsys, *collect, *words, ends_with=code), words
+    assert not (tmp_path / "never.lut").exists() or visits_of(tmp_path / "never.lut") == []
+
+
+def test_two_phones_with_one_serial_or_of_one_model_are_never_chosen_between(
+    phone: dict[str, Any], adbd: RealAdbd, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from device_agents.android import discovery
+    from device_agents.android.discovery import Attached, Found
+
+    real_open = discovery.open_transport
+    monkeypatch.setattr(discovery, "open_transport", lambda address, key=None, *rest: real_open(address, adbd.key))
+    with real_adbd() as other:
+        other.authorise(adbd.key)
+        here = [Attached("0123456789ABCDEF", "device", f"tcp:{each.serial}", f"0123456789ABCDEF (port {each.port})") for each in (adbd, other)]
+        monkeypatch.setattr(discovery, "attached", lambda server=None: Found(tuple(here)))
+        collect = ("collect", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick", "--out", tmp_path / "never.lut")
+        said = refused(capsys, *collect, "--device", "phone", "--address", "0123456789ABCDEF", ends_with=1)
+        assert "several attached devices have the serial '0123456789ABCDEF'" in said and str(adbd.port) in said and str(other.port) in said
+        declare(tmp_path, twin={**{k: v for k, v in phone.items() if k != "address"}, "model": "Pixel 1"})
+        said = refused(capsys, *collect, "--device", "twin", ends_with=1)
+        assert "is any phone of model 'Pixel 1'" in said and "set `address`" in said
+
+
+@pytest.mark.parametrize("odd", ["$(touch executed)", "; touch executed;", "`touch executed`", "a'b\"c & touch executed"])
+def test_names_that_a_user_gives_are_never_executed(
+    phone: dict[str, Any], adbd: RealAdbd, tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: str
+) -> None:
+    program = runner(tmp_path / odd, name=f"{odd} benchmark_model")
+    folder = f"/data/local/tmp/el {odd}"
+    declare(tmp_path, phone={**phone, "runner": str(program), "folder": folder, "runner_version": odd})
+    typed(capsys, "devices", "--check", "phone", "--minutes", 0)
+    refused(capsys, "collect", "--device", odd, "--space", SPACE, "--out", tmp_path / "never.lut", ends_with=2)
+    for key in ("address", "key", "delegate", "cluster", "runner_kind", "precision"):
+        typed(capsys, "devices", "--check", "phone", "--minutes", 0, "--set", f"{key}={odd}", ends_with=(0, 1, 2))
+    assert not [*tmp_path.rglob("executed"), *adbd.path("/data/local/tmp").rglob("executed")]
+    adbd.path(folder).rmdir()  # it is empty
+
+
+# --- killed -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_collection_that_is_killed_at_any_moment_goes_on_and_measures_nothing_twice(
+    phone: dict[str, Any], adbd: RealAdbd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, table = random.Random(4), tmp_path / "phone.lut"
+    declare(tmp_path, phone={**phone, "least_s": 0.02})
+    command = ["collect", "--device", "phone", "--space", SPACE, "--resolutions", str(RESOLUTION), "--preset", "quick", "--out", str(table)]
+    kept: dict[str, Any] = {}
+    for _ in range(KILLS):
+        with subprocess.Popen([*COMMAND, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as collecting:
+            begun = time.monotonic() + 60
+            while not list(adbd.path(FOLDER).glob("session/b*")) and collecting.poll() is None and time.monotonic() < begun:
+                time.sleep(0.02)
+            time.sleep(rng.uniform(0.0, 1.5))
+            collecting.send_signal(signal.SIGKILL)
+            said = collecting.stderr.read().decode() if collecting.stderr else ""
+            assert collecting.wait() in (-signal.SIGKILL, 0), said
+        seen = dict.fromkeys(visits_of(table)) if table.exists() else {}
+        assert kept.keys() <= seen.keys(), "what was measured stays"
+        kept = seen
+    typed(capsys, *command)
+    assert_table(table, ("alone",), device="phone")
+    assert len(visits_of(table)) == len(set(visits_of(table)))
+
+
+def test_ctrl_c_ends_with_its_own_code_and_leaves_nothing_on_the_phone(phone: dict[str, Any], adbd: RealAdbd, tmp_path: Path) -> None:
+    command = ["collect", "--device", "phone", "--space", SPACE, "--preset", "quick", "--out", str(tmp_path / "phone.lut")]
+    with subprocess.Popen([*COMMAND, *command], stderr=subprocess.PIPE, text=True) as collecting:
+        begun = time.monotonic() + 60
+        while not list(adbd.path(FOLDER).glob("session/b*")) and collecting.poll() is None and time.monotonic() < begun:
+            time.sleep(0.02)
+        collecting.send_signal(signal.SIGINT)
+        said = collecting.stderr.read() if collecting.stderr else ""
+        assert collecting.wait() == 130 and "Traceback" not in said
+    assert_nothing_left(adbd)
