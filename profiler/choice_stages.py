@@ -204,7 +204,10 @@ def _learned(run: Run, session: str, report: Report) -> SubnetRecord:
     record = record_of(architecture, max_latency_ms=run.settings.max_latency_ms, condition=condition, finalists=(finalist,))
     with run.agent(run.runtimes[0]) as agent:
         record = with_measured_latencies(record, agent, run.folder / "finalists.lut", report, session)
-    return tested(run, best_kept(record))
+    try:
+        return tested(run, best_kept(record))
+    except NoneKeptError as error:
+        raise NoneKeptError(error.what, "branches change no latency: raise the budget, or give --space with a smaller skeleton") from None
 
 
 def next_finalist(run: Run, record: SubnetRecord) -> SubnetRecord | None:

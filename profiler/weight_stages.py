@@ -26,6 +26,7 @@ def find_weights(run: Run) -> None:
         UnknownRecipeError: no recipe has that name.
         FileNotFoundError: the weights are not there.
     """
+    _refuse_space_of_another_kind(run)
     settings, shipped = run.settings, shipped_weights(run.space.name)
     trained_here = settings.train or not run.system.trains or (settings.system != "ofa" and settings.weights is None)
     if settings.weights is None and not trained_here and shipped is None:
@@ -43,6 +44,15 @@ def find_weights(run: Run) -> None:
         run.weights = settings.weights or shipped[0]  # type: ignore[index]
         run.weights_from = "weights that come with the package" if settings.weights is None else f"weights given: {run.weights}"
         _refuse_weights_of_another_space(run)
+
+
+def _refuse_space_of_another_kind(run: Run) -> None:
+    """Do nothing where branches are chosen by the system that trains them, and it has some to choose."""
+    from supernets.networks.branches import has_branches
+
+    if has_branches(run.space) != run.system.branches:
+        what = "has branches to choose, which only system 'repnas' does" if has_branches(run.space) else "has no branches for a system to choose"
+        raise ValueError(f"space {run.space.name!r} {what}, and the run is of system {run.system.name!r}; give another --space or --system")
 
 
 def _refuse_images_of_another_kind(run: Run) -> None:

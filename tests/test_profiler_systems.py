@@ -86,6 +86,27 @@ def test_a_run_takes_the_systems_space_recipe_and_search_unless_told_otherwise(t
     )  # fmt: skip
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"system": "bignas", "space": "repnas-tiny"}, "has branches to choose, which only system 'repnas' does, and the run is of system 'bignas'"),
+        ({"system": "repnas", "space": "bignas-tiny"}, "has no branches for a system to choose, and the run is of system 'repnas'"),
+        ({"system": "bignas", "space": "bignas-tiny:classes=5", "images": None}, "needs the images to judge subnets on"),
+        ({"system": "bignas", "space": "bignas-tiny", "recipe": "repnas-small"}, "has no branches to choose, recipe 'repnas-small' trains some"),
+        ({"system": "bignas", "preset": "imagenet", "space": None, "images": None}, "needs the images to judge subnets on"),
+    ],
+)
+def test_spaces_images_and_recipes_that_do_not_fit_are_refused_before_anything_is_measured(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
+    pytest.importorskip("torch")
+    from profiler.stages import run
+
+    shown = Quiet()
+    with pytest.raises(ValueError, match=said):
+        run(RunSettings(out=tmp_path / "run", device="simulated", **{"images": "fashion-mnist-subset", **asked}), shown)
+    assert not shown.said
+
+
 def test_finalists_know_their_accuracy_from_where_it_was_measured_best() -> None:
     assert finalist_accuracy({"predicted_accuracy": 0.9, "proxy_accuracy": 0.5, "measured_accuracy": 0.7}) == 0.7
     assert finalist_accuracy({"predicted_accuracy": 0.9, "proxy_accuracy": 0.5}) == 0.5
