@@ -15,6 +15,7 @@ import numpy as np
 from device_agents.android import clusters, runner, settings, state
 from device_agents.android.checking import checks
 from device_agents.android.choosing import open_phone
+from device_agents.android.discovery import refuse_no_address
 from device_agents.android.placing import Placed, confirm_cores, place
 from device_agents.android.probe import Phone, phone, probe_script
 from device_agents.android.session import LEASE_S, Session
@@ -55,7 +56,7 @@ class AdbAgent(DeviceAgent):
                  least_s: float = LEAST_S, warmup_s: float = WARMUP_S, timeout_s: float = TIMEOUT_S, fixed_performance: bool = True,
                  stay_awake: bool = False, transport: Transport | None = None, root: str = "", lease_s: int = LEASE_S,
                  sleep: Callable[[float], None] = time.sleep) -> None:  # fmt: skip
-        self.device, self.phone_model, self.address, self.key = device, model, address, None if key is None else Path(key).expanduser()
+        self.device, self.phone_model, self.address, self.key = device, model, _address(address), None if key is None else Path(key).expanduser()
         self.runner = _runner(runner, runner_kind)
         self.runner_version = runner_version
         self.delegate = _delegate(self.runner.kind, delegate)
@@ -229,6 +230,15 @@ def _folder(folder: str) -> str:
     if not isinstance(folder, str) or not folder.startswith("/") or "\0" in folder or "\n" in folder or len(folder.strip("/").split("/")) < 2:
         raise ValueError(f"folder is {folder!r}; expected one of the phone's own for this alone, such as {FOLDER}")
     return folder.rstrip("/")
+
+
+def _address(address: str | None) -> str | None:
+    if address is not None:
+        try:
+            refuse_no_address(_text("address", address))
+        except DeviceError as error:
+            raise ValueError(f"address: {error}") from error
+    return address
 
 
 def _status(value: str | int) -> int:

@@ -155,8 +155,8 @@ def test_what_is_typed_wrong_is_one_line_that_says_what_to_do(
     text.write_text("no program\n")
     for words, code, said in (
         (("--device", "pixle1"), 2, "unknown device 'pixle1'; known devices: "),
-        (("--address", "nonsense here"), 1, "is no address of an Android device; expected tcp:HOST:PORT"),
-        (("--address", "tcp:127.0.0.1:70000"), 1, "is no address of an Android device on the network"),
+        (("--address", "nonsense here"), 2, "is no address of an Android device; expected tcp:HOST:PORT"),
+        (("--address", "tcp:127.0.0.1:70000"), 2, "is no address of an Android device on the network"),
         (("--address", "tcp:127.0.0.1:9"), 1, "Connection refused"),
         (("--address", "FA6AB0301234"), 1, "no Android device with the serial 'FA6AB0301234' is attached; attached are: none"),
         (("--set", "thread=2"), 2, "thread 2 was given for device 'phone', whose transport 'adb' has only the settings "),

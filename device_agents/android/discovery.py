@@ -79,9 +79,23 @@ def open_transport(address: str, key: Path | None = None, adb: str = "adb", serv
         return AdbShellTransport.usb(rest, key)
     if kind == "server" and rest:
         return AdbServerTransport(rest, adb, server)
-    if not address or kind in ("tcp", "usb", "server") or not address.isprintable() or " " in address:
-        raise DeviceError(f"{address!r} is no address of an Android device; expected {FORMS}")
+    refuse_no_address(address)
     return _found(address, key, adb, server)
+
+
+def refuse_no_address(address: str) -> None:
+    """Do nothing where a text can be an address.
+
+    Raises:
+        DeviceError: it cannot.
+    """
+    kind, _, rest = address.partition(":")
+    if kind == "tcp" and rest:
+        _host_and_port(address, rest)
+    elif not (kind in ("usb", "server") and rest) and (
+        kind in ("tcp", "usb", "server") or not address.isprintable() or not address or " " in address
+    ):
+        raise DeviceError(f"{address!r} is no address of an Android device; expected {FORMS}")
 
 
 def _found(serial: str, key: Path | None, adb: str, server: adb_server.Server | None) -> Transport:
