@@ -78,7 +78,8 @@ make_root() {
 
 [ "$(id -u)" -eq 0 ] || fail "making a root for another machine, and starting its programs, needs to be done as root"
 stamp=$(sha256sum "${BASH_SOURCE[0]}" | cut -d' ' -f1)
-[ -e "$folder/root/made-by" ] && [ "$(cat "$folder/root/made-by")" = "$stamp" ] && [ -x "$(command -v qemu-aarch64-static)" ] && register_arm64 && exit 0
+made=$folder/root
+[ -e "$made/made-by" ] && [ "$(cat "$made/made-by")" = "$stamp" ] && [ -x "$(command -v qemu-aarch64-static)" ] && register_arm64 && exit 0
 install_missing
 register_arm64
 rm -rf "$folder/root" "$folder/new"

@@ -17,7 +17,7 @@ DATA_FRAMES = ("pandas", "pyarrow")
 HEAVY = (*LEARNING, *RUNTIMES, *DRAWING, *DATA_FRAMES)
 
 # What may need PyTorch to be imported at all; the writers of graphs and the folded weights in `export` may not.
-NEED_TORCH = ("supernets.networks", "supernets.training", "supernets.export.subnet", "profiler.accuracy")
+NEED_TORCH = ("supernets.networks", "supernets.training", "supernets.export.subnet", "profiler.accuracy", "profiler.proxy_training")
 LIGHT_EXPORT = ("supernets.export.weights", "supernets.export.onnx_graph", "supernets.export.tflite_graph")
 
 CHILD = """

@@ -94,7 +94,7 @@ def test_a_closed_standard_error_is_not_an_error_and_changes_no_code() -> None:
 
 
 def test_a_closed_standard_output_takes_the_result_silently() -> None:
-    result = shell("profiler devices >&-")
+    result = shell("profiler spaces >&-")
     assert (result.returncode, result.stderr) == (0, "")
 
 

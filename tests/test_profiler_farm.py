@@ -109,6 +109,7 @@ def test_devices_measured_side_by_side_give_what_each_gives_alone_and_one_that_f
     assert {file: file.read_bytes() for file in (tmp_path / "lab").iterdir()} == before
 
 
+@pytest.mark.slow  # on a machine that is busy a collection may be over before it is stopped
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_ends_all_and_the_same_command_goes_on(number: signal.Signals, alone: dict[str, dict[str, bytes]], tmp_path: Path) -> None:
     process = started("--rounds", "4", "--out", str(tmp_path))
@@ -129,6 +130,7 @@ def test_stopping_ends_all_and_the_same_command_goes_on(number: signal.Signals, 
     assert {name: visits_of(tmp_path / f"{name}.lut") for name in alone} == alone
 
 
+@pytest.mark.slow  # as above
 def test_collectors_end_by_themselves_when_their_caller_is_killed(tmp_path: Path) -> None:
     process = started("--rounds", "4", "--out", str(tmp_path))
     wait_until(lambda: made(tmp_path, 50))
@@ -138,6 +140,7 @@ def test_collectors_end_by_themselves_when_their_caller_is_killed(tmp_path: Path
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in collectors))
 
 
+@pytest.mark.slow  # as above
 def test_a_collector_that_is_killed_is_told_in_one_line_and_stops_no_other(alone: dict[str, dict[str, bytes]], tmp_path: Path) -> None:
     process = started("--rounds", "4", "--out", str(tmp_path))
     wait_until(lambda: made(tmp_path, 50))

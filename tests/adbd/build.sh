@@ -86,11 +86,11 @@ fi
 exec 9>"$folder/lock"
 flock 9 # two sessions may want it at once
 echo '*' >"$folder/.gitignore"
-rm -rf "$folder/work"
-mkdir "$folder/work"
-trap 'rm -rf "$folder/work"' EXIT
-fetch_source "$folder/work"
-(compile "$folder/work/android-platform-tools-$upstream" "$folder/work/objects")
-mv "$folder/work/objects/adbd" "$folder/adbd"
+rm -rf "$folder/sources"
+mkdir "$folder/sources"
+trap 'rm -rf "$folder/sources"' EXIT
+fetch_source "$folder/sources"
+(compile "$folder/sources/android-platform-tools-$upstream" "$folder/sources/objects")
+mv "$folder/sources/objects/adbd" "$folder/adbd"
 echo "$stamp" >"$folder/built-by"
 echo "$folder/adbd"
