@@ -27,6 +27,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ import pytest
 from android_runner_builds import runner
 from device_runs import COMMAND, RESOLUTION, SPACE, assert_table, declare, measure_little, refused, typed, visits_of, whole_run
 from real_adbd import RealAdbd, real_adbd
+from real_sshd import one_sshd
 
 from device_agents.adb import FOLDER
 
@@ -107,7 +109,7 @@ def test_cores_that_are_named_win_over_the_cluster_of_the_papers_phones(
 def test_a_table_is_collected_and_a_second_time_there_is_nothing_to_do(
     phone: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("collect", "--device", "phone", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick", "--time-budget", "10m")
+    command = ("collect", "--device", "phone", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick", "--time-budget", "5s")
     out, err = typed(capsys, *command, "--out", tmp_path / "phone.lut")
     assert "holds 60 blocks and 10 whole networks" in out + err
     assert_table(tmp_path / "phone.lut", ("alone",), device="phone", runtime="benchmark_model", delegate="xnnpack", precision="float32")
@@ -129,15 +131,21 @@ def test_the_whole_run_ends_with_a_network_verified_on_the_phone(
     assert_table(tmp_path / "run" / "latency-device.lut", ("alone",), device="phone")
 
 
-def test_a_farm_of_a_phone_and_this_computer_fills_a_table_each(phone: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    declare(tmp_path, phone=phone, unplugged={**phone, "address": "tcp:127.0.0.1:9"}, desk={"transport": "simulated", "seed": 1})
-    command = ("collect", "--device", "phone,unplugged,desk", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick")
-    out, err = typed(capsys, *command, "--rounds", 1, "--out", tmp_path / "lab", ends_with=1)
-    assert "phone: " in out + err and "desk: " in out + err
+def test_a_farm_of_a_phone_a_host_and_this_computer_fills_a_table_each_and_one_that_is_not_there_fails_alone(
+    phone: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("asyncssh")
+    pytest.importorskip("ai_edge_litert")
+    with one_sshd(tmp_path / "host") as server:
+        host = {"transport": "ssh", "runtime": "litert", "python": sys.executable, **server.settings()}
+        declare(tmp_path, phone=phone, host=host, here={"transport": "local", "runtime": "litert"}, unplugged={**phone, "address": "tcp:127.0.0.1:9"})
+        command = ("collect", "--device", "phone,host,here,unplugged", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick")
+        out, err = typed(capsys, *command, "--rounds", 1, "--time-budget", "1s", "--out", tmp_path / "lab", ends_with=1)
     (failed,) = [line for line in err.splitlines() if line.startswith("profiler: ")]
     assert "device 'unplugged' failed" in failed and "Connection refused" in failed
-    assert_table(tmp_path / "lab" / "phone.lut", ("alone",), device="phone")
-    assert_table(tmp_path / "lab" / "desk.lut", ("alone", "chain"), device="desk")
+    for name, modes in (("phone", ("alone",)), ("host", ("alone", "chain")), ("here", ("alone", "chain"))):
+        assert f"{name}: " in out + err
+        assert_table(tmp_path / "lab" / f"{name}.lut", modes, device=name)
 
 
 # --- what is typed wrong ----------------------------------------------------------------------------------------------------
