@@ -218,3 +218,15 @@ def test_every_failure_that_the_document_explains_is_one_that_the_code_tells():
         if not all(any(piece in text for text in told) for piece in pieces):
             untold.append(message)
     assert untold == []
+
+
+def test_cores_and_cluster_are_two_ways_of_saying_one_thing_and_the_later_one_wins(tmp_path):
+    assert connect("pixel1", cores=[4]).cores == (4,)
+    assert connect("pixel1", settings={"cores": []}).cores == ()
+    file = tmp_path / "devices.toml"
+    file.write_text('[mine]\nbased_on = "pixel1"\ncores = [4, 5]\n')
+    assert connect("mine", devices_file=file).cores == (4, 5)
+    again = connect("mine", devices_file=file, settings={"cluster": "little"})
+    assert (again.cores, again.cluster) == (None, "little")
+    with pytest.raises(ValueError, match="give one of them"):
+        connect("pixel1", settings={"cores": [1], "cluster": "big"})
