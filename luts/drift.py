@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from luts.estimates import LATENCY_PERCENTILE
+from luts.estimates import LATENCY_PERCENTILE, latency_ms
 
 if TYPE_CHECKING:
     from luts.records import Subject, VisitRecord
@@ -29,6 +30,8 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 FEWEST_SUBJECTS = 16  # that a worker shares with others: a level from fewer would be their own noise
 ANOTHER_SPEED = 1.15
+TOLERATED = 0.02  # of the anchor from round to round: it is known no better
+FEWEST_ANCHOR_VISITS = 5  # in a round, to say anything
 STEPS, CLOSE_ENOUGH = 30, 1e-5  # of the polish
 SAME_STATE = 0.06  # what is further from what a subject took in other workers met the device in another state
 
@@ -37,18 +40,19 @@ SAME_STATE = 0.06  # what is further from what a subject took in other workers m
 class Drift:
     """Worker process → its level in one mode: how much slower it was than the fastest, at least 1. Workers that cannot be judged are left out.
 
-    Samples are put at level `reference`: 1 says what the least disturbed worker would have measured.
+    Samples are put at level `reference`, where their low percentile lies as found: so figures compare with those of other
+    sessions, and with those of a few subjects, which no drift can be told from. What the least disturbed worker measured
+    is a matter of luck.
     """
 
     levels: Mapping[str, float] = field(default_factory=dict)
     reference: float = 1.0
 
     @classmethod
-    def of_visits(cls, visits: Iterable[tuple[str, str, Samples]], as_found: bool = False) -> Drift:
+    def of_visits(cls, visits: Iterable[tuple[str, str, Samples]], anchor: Mapping[str, float] = MappingProxyType({})) -> Drift:
         """Return the drift that visits of one mode show: (subject, worker, nanoseconds a run) of each.
 
-        `as_found`: the reference is the level at which the low percentile of all samples lies, so that figures compare with
-        those of a few subjects, which no drift can be told from. Whole networks are such, as verified ones come singly.
+        `anchor`: worker → how much slower the whole device was by then (`anchor_factors`), which is no part of a figure.
         """
         found: dict[tuple[str, str], list[Samples]] = {}
         for subject, worker, run_ns in visits:
@@ -65,7 +69,7 @@ class Drift:
         levels = _polished(lows[:, judged], _polished(lows[:, judged], np.zeros(judged.sum()), 0.5, np.inf), 0.25, SAME_STATE)
         relative = np.exp(levels - levels.min())
         drift = cls(dict(zip((worker for worker, own in zip(workers, judged, strict=True) if own), relative.tolist(), strict=True)))
-        return replace(drift, reference=_as_found(found, drift)) if as_found else drift
+        return replace(drift, reference=_as_found(found, drift, anchor))
 
     @property
     def largest(self) -> float:
@@ -78,10 +82,13 @@ class Drift:
         return 1.0 if level is None or level > ANOTHER_SPEED else level / self.reference
 
 
-def undrifted(samples: Iterable[tuple[Subject, VisitRecord, Samples]], as_found: bool = False) -> Iterator[tuple[Subject, VisitRecord, Samples]]:
-    """Yield a store's samples of one mode, corrected for the drift that they show themselves; see `Drift.of_visits`."""
+def undrifted(
+    samples: Iterable[tuple[Subject, VisitRecord, Samples]], anchor: Iterable[tuple[Subject, VisitRecord, Samples]] = ()
+) -> Iterator[tuple[Subject, VisitRecord, Samples]]:
+    """Yield a store's samples of one mode, corrected for the drift that they show themselves; `anchor` are the anchor's samples."""
     kept = list(samples)
-    drift = Drift.of_visits(((subject.key, visit.worker, own / visit.repeats) for subject, visit, own in kept), as_found)
+    factors = anchor_factors([(visit.round, visit.worker, own / visit.repeats) for _, visit, own in anchor])
+    drift = Drift.of_visits(((subject.key, visit.worker, own / visit.repeats) for subject, visit, own in kept), factors)
     for subject, visit, own in kept:
         factor = drift.factor(visit.worker)
         yield subject, visit, own if factor == 1.0 else own / factor
@@ -91,13 +98,33 @@ def _low(runs: Samples) -> float:
     return float(np.partition(runs, place := (len(runs) - 1) * LATENCY_PERCENTILE // 100)[place])
 
 
-def _as_found(runs: Mapping[tuple[str, str], Sequence[Samples]], drift: Drift) -> float:
+def anchor_levels(visits: Iterable[tuple[int, str, Samples]]) -> dict[int, float]:
+    """Return round → how long the anchor took over what it took in the fastest round, from (round, worker, nanoseconds a run) of its visits.
+
+    Rounds with few visits of it say nothing.
+    """
+    rounds: dict[int, list[Samples]] = {}
+    for number, _, runs in visits:
+        rounds.setdefault(number, []).append(runs)
+    lows = {number: latency_ms(found) for number, found in sorted(rounds.items()) if len(found) >= FEWEST_ANCHOR_VISITS}
+    return {number: low / min(lows.values()) for number, low in lows.items()}
+
+
+def anchor_factors(visits: Sequence[tuple[int, str, Samples]]) -> dict[str, float]:
+    """Return worker → its round's anchor level, where the levels are further apart than they are known and no other speed was met."""
+    levels = {number: level for number, level in anchor_levels(visits).items() if level <= ANOTHER_SPEED}
+    if max(levels.values(), default=1.0) <= 1 + TOLERATED:
+        return {}
+    return {worker: levels[number] for number, worker, _ in visits if number in levels}
+
+
+def _as_found(runs: Mapping[tuple[str, str], Sequence[Samples]], drift: Drift, anchor: Mapping[str, float]) -> float:
     """Return the median over subjects of their low percentile as found over that with all workers at the lowest level."""
-    subjects: dict[str, list[tuple[Samples, float]]] = {}
+    subjects: dict[str, list[tuple[Samples, str]]] = {}
     for (subject, worker), own in runs.items():
-        subjects.setdefault(subject, []).append((np.concatenate(own), drift.factor(worker)))
-    found = (np.concatenate([samples for samples, _ in own]) for own in subjects.values())
-    lowest = (np.concatenate([samples / factor for samples, factor in own]) for own in subjects.values())
+        subjects.setdefault(subject, []).append((np.concatenate(own), worker))
+    found = (np.concatenate([samples / anchor.get(worker, 1.0) for samples, worker in own]) for own in subjects.values())
+    lowest = (np.concatenate([samples / drift.factor(worker) for samples, worker in own]) for own in subjects.values())
     return float(np.median([_low(one) / _low(other) for one, other in zip(found, lowest, strict=True)]))
 
 

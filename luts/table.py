@@ -133,7 +133,8 @@ class LatencyTable:
         with damage_told(store.name):
             specs = {subject.key: subject for subject in store.subjects()}
             figures = store.figures()
-            samples = {known: list(undrifted(store.samples("block", known))) for known in MODES if mode in (None, "chain", known)}
+            anchor = list(store.samples("block", "anchor"))
+            samples = {known: list(undrifted(store.samples("block", known), anchor)) for known in MODES if mode in (None, "chain", known)}
             if mode is None:
                 mode = next((known for known in MODES if samples[known] or any(figure.mode == known for figure in figures)), MODES[0])
             entries = [_stated(specs[figure.key], figure) for figure in figures if figure.mode == mode]
@@ -210,7 +211,7 @@ def network_measurements(store: MeasurementStore) -> list[NetworkMeasurement]:
     with damage_told(store.name):
         specs = {subject.key: subject for subject in store.subjects()}
         networks = {figure.key: _stated_network(specs[figure.key], figure) for figure in store.figures() if figure.mode == "network"}
-        for subject, visits, workers in visits_by_subject(undrifted(store.samples("network"), as_found=True)):
+        for subject, visits, workers in visits_by_subject(undrifted(store.samples("network"))):
             networks[subject.key] = _network(subject, visits, workers)
         return list(networks.values())
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from luts.drift import ANOTHER_SPEED, FEWEST_SUBJECTS, Drift, _low, undrifted
+from luts.drift import ANOTHER_SPEED, FEWEST_SUBJECTS, Drift, _low, anchor_factors, anchor_levels, undrifted
 from luts.store import MeasurementStore
 from luts.table import visits_by_subject
 
@@ -28,7 +28,8 @@ def test_levels_are_relative_to_the_fastest_worker():
 
 def test_workers_are_corrected_but_not_one_that_met_another_speed_of_the_machine():
     drift = Drift.of_visits(visits())
-    assert [drift.factor(worker) for worker in LEVELS] == pytest.approx([1.0, 1.01, 1.05, 1.0])
+    assert drift.reference == pytest.approx(1.0, abs=0.011)
+    assert [drift.factor(worker) for worker in LEVELS] == pytest.approx([1 / drift.reference, 1.01 / drift.reference, 1.05 / drift.reference, 1.0])
     assert LEVELS["w3"] > ANOTHER_SPEED
 
 
@@ -58,14 +59,26 @@ def test_a_worker_with_few_subjects_that_others_share_is_not_judged():
 def test_as_found_the_middle_of_the_figures_stays_where_the_low_percentile_had_it():
     levels = {f"w{number}": 1 + 0.01 * number for number in range(10)}
     made = visits(levels, 40, noise=0.05)
-    drift = Drift.of_visits(made, as_found=True)
+    drift = Drift.of_visits(made)
     raw, corrected = {}, {}
     for subject, worker, runs in made:
         raw.setdefault(subject, []).append(runs)
         corrected.setdefault(subject, []).append(runs / drift.factor(worker))
     ratios = [_low(np.concatenate(corrected[s])) / _low(np.concatenate(raw[s])) for s in raw]
     assert np.median(ratios) == pytest.approx(1.0, abs=0.003)
-    assert drift.reference > 1 and Drift.of_visits(made).reference == 1.0
+    assert drift.reference > 1
+
+
+def test_what_the_anchor_shows_the_whole_device_slowed_by_is_no_part_of_a_figure():
+    levels = {f"w{number}": 1 + 0.01 * number for number in range(10)}
+    made = visits(levels, 40, noise=0.01)
+    drift = Drift.of_visits(made, levels)
+    assert drift.reference == pytest.approx(1.0, abs=0.003)
+    anchor = [(number, worker, np.full(4, 1e6 * level)) for number, (worker, level) in enumerate(levels.items()) for _ in range(6)]
+    assert anchor_levels(anchor) == pytest.approx({number: 1 + 0.01 * number for number in range(10)})
+    assert anchor_factors(anchor) == pytest.approx(levels)
+    assert anchor_factors([visit for visit in anchor if visit[0] <= 2]) == {}  # two percent are not told apart
+    assert anchor_levels(anchor[:4]) == {}
 
 
 def test_figures_are_corrected_and_the_stored_samples_stay_raw(tmp_path):
@@ -83,5 +96,5 @@ def test_figures_are_corrected_and_the_stored_samples_stay_raw(tmp_path):
         raw = [samples for _, _, samples in store.samples("block", "alone")]
     assert set(corrected) == set(keys)
     for runs, workers in corrected.values():
-        assert runs == pytest.approx(np.full(8, 5e5)) and workers == ["w0", "w1"]
+        assert np.ptp(runs) < 1 and runs[0] == pytest.approx(5e5, rel=0.003) and workers == ["w0", "w1"]
     assert {int(samples[0]) for samples in raw} == {1_000_000, 1_050_000}

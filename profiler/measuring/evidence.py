@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from luts.drift import Drift
-from luts.estimates import Estimate, estimate, latency_ms
+from luts.drift import Drift, anchor_factors, anchor_levels
+from luts.estimates import Estimate, estimate
 from luts.store import MeasurementStore
-from profiler.measuring.plan import ANCHOR, FEWEST_ANCHOR_VISITS, NETWORK
+from profiler.measuring.plan import ANCHOR, NETWORK
 
 Runs: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 SubjectId: TypeAlias = tuple[str, str]  # mode, key
@@ -112,18 +112,18 @@ class Evidence:
         known = self._drifts.get((mode, before_round))
         if known is None or known[0] != len(self.visits):
             visits = [(subject[1], visit) for subject in self.subjects(mode) for visit in self.visits_of(subject, before_round)]
-            known = len(self.visits), Drift.of_visits(((key, visit.worker, visit.runs_ns[key]) for key, visit in visits), mode == NETWORK)
+            anchor = {} if mode == NETWORK else anchor_factors(self._anchor_runs(before_round))
+            known = len(self.visits), Drift.of_visits(((key, visit.worker, visit.runs_ns[key]) for key, visit in visits), anchor)
             self._drifts[mode, before_round] = known
         return known[1]
 
     def anchor_levels(self) -> dict[int, float]:
-        """Return round → how long the anchor took over what it took in the fastest round; rounds with few visits of it say nothing."""
-        rounds: dict[int, list[Runs]] = {}
-        for subject in self.subjects(ANCHOR):
-            for visit in self.visits_of(subject):
-                rounds.setdefault(visit.round, []).extend(visit.runs_ns.values())
-        lows = {number: latency_ms(found) for number, found in sorted(rounds.items()) if len(found) >= FEWEST_ANCHOR_VISITS}
-        return {number: low / min(lows.values()) for number, low in lows.items()}
+        """Return round → how long the anchor took over what it took in the fastest round; see `luts.drift.anchor_levels`."""
+        return anchor_levels(self._anchor_runs(ALL_ROUNDS))
+
+    def _anchor_runs(self, before_round: int) -> list[tuple[int, str, Runs]]:
+        visits = [visit for subject in self.subjects(ANCHOR) for visit in self.visits_of(subject, before_round)]
+        return [(visit.round, visit.worker, runs) for visit in visits for runs in visit.runs_ns.values()]
 
     def runs_of(self, subject: SubjectId, before_round: int = ALL_ROUNDS) -> list[Runs]:
         """Return the samples of a subject visit by visit, corrected for drift."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from luts.drift import FEWEST_ANCHOR_VISITS
 from profiler.measuring.settings import ProtocolSettings
 from supernets.blocks import BlockSpec
 from supernets.counts import block_macs
@@ -24,7 +25,6 @@ from supernets.space import Architecture, SearchSpace
 
 ALONE, CHAIN, NETWORK = "alone", "chain", "network"  # modes of a visit
 ANCHOR = "anchor"  # one block alone, visited again and again: it shows the device's drift
-FEWEST_ANCHOR_VISITS = 5  # in a round, to say anything
 CALIBRATION, HELD_OUT = "calibration", "held_out"  # roles of a plan's networks
 POOL_A_NETWORK = 64  # random architectures looked through for each network, to find one of its resolution
 
