@@ -88,7 +88,7 @@ def test_an_mlp_starts_at_the_mean_accuracy():
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(UnknownPredictorError, match="unknown accuracy predictor 'forest'; known: mlp, ridge, xgboost"):
+    with pytest.raises(UnknownPredictorError, match="unknown accuracy predictor 'forest'; known: mlp, ofa-mlp, ridge, xgboost"):
         accuracy.create("forest", TINY.name)
 
 
