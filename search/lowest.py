@@ -1,7 +1,8 @@
 """The lowest reachable latency, found before a search begins: descent along genes, many starts side by side.
 
 Nothing is assumed of the latency function, but where it is a sum over blocks (or rises with such a sum) the result is
-exact: for every value of what blocks share, one sweep brings each block to its own minimum, and then each depth.
+exact: for every value of what blocks share, one sweep brings each block to its own minimum, and then each depth. Spaces
+whose blocks share more than MAX_SHARED combinations (choices of whole stages) get a descent only.
 """
 
 from __future__ import annotations
