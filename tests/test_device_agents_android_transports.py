@@ -310,6 +310,9 @@ def test_a_device_that_restarts_is_reached_again_and_what_ran_is_gone(with_adbd:
     transport, adbd = with_adbd
     transport.push(b"model", f"{FOLDER}/model")
     transport.shell("nohup sh -c 'sleep 60; true' </dev/null >/dev/null 2>&1 &")
+    late = time.monotonic() + 10  # the shell answers before what it left in the background has started
+    while len(adbd.pids("sleep")) != 1 and time.monotonic() < late:
+        time.sleep(0.02)
     assert len(adbd.pids("sleep")) == 1
     adbd.reboot()
     assert until_back(transport) == "back\n"
