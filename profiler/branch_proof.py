@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agents.base import DeviceAgent
-from profiler.measuring.models import writer_of
+from profiler.measuring.models import weighted_model_maker
 from profiler.measuring.plan import NetworkItem
 from profiler.verifying import measure_items
 from supernets.space import Architecture, SearchSpace
@@ -76,7 +76,8 @@ def prove(space: SearchSpace, architecture: Architecture, agent: DeviceAgent, st
     blocks, whole = space.blocks(architecture), space.architecture({**space.largest().values, "resolution": architecture["resolution"]})
     sets = {KEPT: kept_branches(blocks, architecture), ALL: kept_branches(blocks, whole)}
     pair, (again, _) = merged_pair(blocks, sets[KEPT], sets[ALL]), merged_pair(blocks, sets[KEPT], sets[ALL], seed=1)
-    write = writer_of(agent.model_format)
+    info = agent.info()
+    write = weighted_model_maker(agent.model_format, info.batch, info.precision)
     models = {name: write(blocks, weights) for name, weights in zip((KEPT, ALL, AGAIN), (*pair, again), strict=True)}
     items = [NetworkItem(f"branches-{number}", tuple(blocks), architecture, "branches", model) for number, model in enumerate(models.values())]
     made = measure_items(agent, store, items, session, report)

@@ -20,8 +20,8 @@ from profiler.shipped import weights_or_shipped
 from profiler.subnet import ExportedModel, SubnetRecord, read_subnet, write_subnet
 from supernets.atomic_file import write_whole
 
-RUNTIME_OF = {"onnx": "onnxruntime", "tflite": "litert"}
-CHECKED_BY = {**RUNTIME_OF, "torch": "torch"}  # what an exported model is run by; torch is exported only where it is asked for
+CHECKED_BY = {"onnx": "onnxruntime", "tflite": "litert", "torch": "torch"}  # what an exported model is run by, on this computer
+USUAL_FORMATS = ("onnx", "tflite")  # exported where none is asked for
 # Norms are folded and runtimes sum in another order: differences of float32 rounding, never more.
 TOLERANCE = 1e-4
 RANGE_IMAGES = 256  # training images, whose least and largest activations become the ranges of int8
@@ -76,13 +76,14 @@ def export_subnet(
     folder: Path,
     check_images_NCHW: Array,
     run_model: Callable[[str, bytes, Array], Array],
-    formats: Sequence[str] = ("onnx", "tflite"),
+    formats: Sequence[str] = USUAL_FORMATS,
     quantisation: Quantisation | None = None,
+    batch: int = 1,
 ) -> SubnetRecord:
     """Write the subnet's models and its subnet file into `folder`; returns the record with the models in it.
 
-    With `quantisation`, each model has an int8 one beside it. What a device said of models exported before is left out: it
-    said so of other files.
+    With `quantisation`, each model has an int8 one beside it; all take `batch` images at a time. What a device said of models
+    exported before is left out: it said so of other files.
 
     `subnet` is a `supernets.export.subnet.Subnet`; `run_model(format, model, images_NCHW)` runs a model on a runtime.
 
@@ -98,13 +99,13 @@ def export_subnet(
     contents: dict[str, bytes] = {}
     models = []
     for name in formats:
-        content = writer_of(name)(subnet.blocks, weights)
-        models.append(_checked(name, content, reference, run_model(name, content, check_images_NCHW)))
+        run = partial(_run_in_batches, partial(run_model, name), batch)
+        content = writer_of(name)(subnet.blocks, weights, batch)
+        models.append(_checked(name, content, reference, run(content, check_images_NCHW), batch))
         contents[models[-1].file] = content
         if quantisation is not None:
-            integers = writer_of(name, "int8")(subnet.blocks, weights, quantisation.range_images_NCHW)
-            run = partial(run_model, name)
-            models.append(_quantised(name, integers, content, reference, run(integers, check_images_NCHW), quantisation, run))
+            integers = writer_of(name, "int8")(subnet.blocks, weights, whole_batches(quantisation.range_images_NCHW, batch), batch)
+            models.append(_quantised(name, integers, content, reference, run(integers, check_images_NCHW), quantisation, run, batch))
             contents[models[-1].file] = integers
     for file, content in contents.items():
         write_whole(folder / file, content)
@@ -115,7 +116,7 @@ def export_subnet(
 
 def export_from_files(
     subnet_file: Path, weights: Path | None, images: str, folder: Path, formats: Sequence[str], calibration_images: int, check_images: int,
-    precision: str = "float32", range_images: int = RANGE_IMAGES, accuracy_images: int = ACCURACY_IMAGES,
+    precision: str = "float32", range_images: int = RANGE_IMAGES, accuracy_images: int = ACCURACY_IMAGES, batch: int = 1,
 ) -> SubnetRecord:  # fmt: skip
     """Export the subnet of a subnet file with the weights of a supernet file (None: those that come for its space); see `export_subnet`.
 
@@ -138,7 +139,8 @@ def export_from_files(
     subnet = cut(record, supernet, data, calibration_images)
     side = record.architecture["resolution"]
     quantisation = quantisation_of(data, side, range_images, accuracy_images) if precision == "int8" else None
-    return export_subnet(record, subnet, folder, network_pixels(data, check_images, side), run_on_this_machine, formats, quantisation)
+    run_model = partial(run_on_this_machine, batch=batch)
+    return export_subnet(record, subnet, folder, network_pixels(data, check_images, side), run_model, formats, quantisation, batch)
 
 
 def quantisation_of(data: Any, side: int, range_images: int, accuracy_images: int) -> Quantisation:
@@ -177,37 +179,52 @@ def network_pixels(data: Any, count: int, side: int) -> Array:
     return inputs
 
 
-def run_on_this_machine(name: str, model: bytes, images_NCHW: Array) -> Array:
-    """Return a model's outputs (N, classes) on this computer, by the runtime of its format."""
+def whole_batches(images_NCHW: Array, batch: int) -> Array:
+    """Return the images, the first of them again and again at the end, so that they fill whole batches."""
+    return np.concatenate([images_NCHW, np.repeat(images_NCHW[:1], -len(images_NCHW) % batch, axis=0)])
+
+
+def run_on_this_machine(name: str, model: bytes, images_NCHW: Array, batch: int = 1) -> Array:
+    """Return a model's outputs (N, classes) for whole batches on this computer, by the runtime of its format."""
     from device_agents.devices import connect
 
     inputs = images_NCHW if name != "tflite" else np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))
-    with connect("local", runtime=CHECKED_BY[name]) as agent:
+    with connect("local", runtime=CHECKED_BY[name], settings={"batch": batch}) as agent:
         return agent.run(model, inputs)
 
 
-def _checked(name: str, content: bytes, reference: Array, outputs: Array) -> ExportedModel:
+def _run_in_batches(run_model: Callable[[bytes, Array], Array], batch: int, model: bytes, images_NCHW: Array) -> Array:
+    return run_model(model, whole_batches(images_NCHW, batch))[: len(images_NCHW)]
+
+
+def _file_name(name: str, precision: str, batch: int) -> str:
+    parts = ["subnet", *([] if precision == "float32" else [precision]), *([] if batch == 1 else [f"batch{batch}"]), name]
+    return ".".join(parts)
+
+
+def _checked(name: str, content: bytes, reference: Array, outputs: Array, batch: int) -> ExportedModel:
     difference = float(np.abs(outputs - reference).max() / np.abs(reference).max())
     if not difference <= TOLERANCE:
         raise ExportCheckError(
             f"the exported {name} model differs from the supernet by {difference:.2g} of its largest output; expected at most {TOLERANCE:g}; "
             f"nothing was written; please report it with the architecture"
         )
-    return _described(name, f"subnet.{name}", content, reference, outputs)
+    return _described(name, content, reference, outputs, "float32", batch)
 
 
 def _quantised(
-    name: str, content: bytes, plain: bytes, reference: Array, outputs: Array, quantisation: Quantisation, run: Callable[[bytes, Array], Array]
+    name: str, content: bytes, plain: bytes, reference: Array, outputs: Array, quantisation: Quantisation, run: Callable[[bytes, Array], Array],
+    batch: int,
 ) -> ExportedModel:  # fmt: skip
     """Return the description of an int8 model, with its accuracy and that of the float model it was made of, on the same images."""
     images, labels = quantisation.test_images_NCHW, quantisation.test_labels
     after, before = (float(np.mean(run(model, images).argmax(1) == labels)) for model in (content, plain))
-    described = _described(name, f"subnet.int8.{name}", content, reference, outputs)
-    return replace(described, precision="int8", range_images=len(quantisation.range_images_NCHW), accuracy=after, float_accuracy=before,
-                   accuracy_images=len(labels))  # fmt: skip
+    described = _described(name, content, reference, outputs, "int8", batch)
+    return replace(described, range_images=len(quantisation.range_images_NCHW), accuracy=after, float_accuracy=before, accuracy_images=len(labels))
 
 
-def _described(name: str, file: str, content: bytes, reference: Array, outputs: Array) -> ExportedModel:
+def _described(name: str, content: bytes, reference: Array, outputs: Array, precision: str, batch: int) -> ExportedModel:
     difference = float(np.abs(outputs - reference).max() / np.abs(reference).max())
     same = float(np.mean(outputs.argmax(1) == reference.argmax(1)))
-    return ExportedModel(name, file, hashlib.sha256(content).hexdigest(), len(content), len(reference), difference, same)
+    digest, file = hashlib.sha256(content).hexdigest(), _file_name(name, precision, batch)
+    return ExportedModel(name, file, digest, len(content), len(reference), difference, same, precision, batch=batch)

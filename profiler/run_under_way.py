@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from device_agents.base import DeviceAgent
 from device_agents.devices import connect, find_device
 from luts.accuracies import AccuracyProtocol
-from profiler.exporting import RUNTIME_OF
+from profiler.exporting import USUAL_FORMATS
 from profiler.files import sha256_of
+from profiler.measuring.models import WRITERS, file_precision
 from profiler.pipeline import Display, RunSettings, StageLog
 from profiler.systems import System
 from supernets.space import SearchSpace
@@ -59,14 +60,22 @@ class Run:
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """The formats to export: those that the runtimes run, all where no runtime was asked for, and those that were asked for."""
-        asked = self.settings.formats
-        return tuple(name for name, runtime in RUNTIME_OF.items() if self.settings.runtimes is None or runtime in self.runtimes or name in asked)
+        """The formats to export."""
+        return formats_of(self.settings)
+
+    @property
+    def precision(self) -> str:
+        """The precision of the models to export."""
+        return precision_of(self.settings)
+
+    @property
+    def batch(self) -> int:
+        """How many images the device is declared to take at a time."""
+        return int(_declared(self.settings, "batch", 1))
 
     def agent(self, runtime: str | None) -> DeviceAgent:
         """Return an agent of the device with this runtime."""
-        s = self.settings
-        return connect(s.device, runtime=runtime, threads=s.threads, cores=s.cores, devices_file=s.devices_file, settings=s.device_settings)
+        return _agent(self.settings, runtime)
 
     def table_digests(self) -> list[str]:
         """Return what the tables' contents are known by."""
@@ -81,3 +90,41 @@ def runtimes_of(settings: RunSettings) -> tuple[str | None, ...]:
     if device.transport != "local":
         return (None,)
     return tuple(sorted(("onnxruntime", "litert"), key=lambda runtime: runtime != device.settings.get("runtime")))
+
+
+def precision_of(settings: RunSettings) -> str:
+    """Return the precision of the model files that the device is declared to measure.
+
+    Raises:
+        ValueError: no model files are made for the device's precision.
+    """
+    return file_precision(_declared(settings, "precision", "float32"))
+
+
+def formats_of(settings: RunSettings) -> tuple[str, ...]:
+    """Return the formats to export: those that the runtimes run, the usual ones where no runtime was asked for, and those that were asked for.
+
+    Raises:
+        ValueError: models of one of them are not made in the device's precision, or the device refuses a setting.
+    """
+    found = dict.fromkeys(USUAL_FORMATS if settings.runtimes is None else (), "")
+    for runtime in runtimes_of(settings):
+        agent = _agent(settings, runtime)
+        agent.close()
+        found.setdefault(agent.model_format, f", which runtime {runtime!r} runs")
+    found.update({name: found.get(name, "") for name in settings.formats})
+    precision = precision_of(settings)
+    for name, why in found.items():
+        if name not in WRITERS[precision]:
+            known = ", ".join(WRITERS[precision])
+            raise ValueError(f"no {precision} models are made in format {name!r}{why}; expected {known}, or another precision")
+    return tuple(found)
+
+
+def _agent(settings: RunSettings, runtime: str | None) -> DeviceAgent:
+    s = settings
+    return connect(s.device, runtime=runtime, threads=s.threads, cores=s.cores, devices_file=s.devices_file, settings=s.device_settings)
+
+
+def _declared(settings: RunSettings, setting: str, otherwise: Any) -> Any:
+    return find_device(settings.device, settings.device_settings, settings.devices_file).settings.get(setting, otherwise)

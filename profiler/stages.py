@@ -16,7 +16,7 @@ from profiler.files import read_json, write_json
 from profiler.fitting import accuracy_qualities
 from profiler.pipeline import Display, RunSettings, StageLog, digest
 from profiler.reporting import files_of_run, report_data
-from profiler.run_under_way import Report, Run, runtimes_of
+from profiler.run_under_way import Report, Run, formats_of, runtimes_of
 from profiler.subnet import SubnetRecord, read_subnet, write_subnet
 from profiler.weight_stages import find_weights, retrain, sample, train_weights
 
@@ -50,6 +50,7 @@ def run(settings: RunSettings, display: Display) -> RunResult:
     Raises:
         ValueError, LookupError, OSError, ImportError, RuntimeError: a stage failed; what it had done is kept.
     """
+    formats_of(settings)  # refuses ones that could not be written, before hours of measuring
     settings.out.mkdir(parents=True, exist_ok=True)
     space = space_to_measure(settings.size.space, settings.resolutions)
     started = Run(settings, display, StageLog.of(settings.out), space, runtimes_of(settings))
@@ -94,20 +95,26 @@ def _branches(run: Run, report: Report) -> str:
 
 def _export(run: Run, report: Report) -> str:
     record = read_subnet(run.subnet_file)
-    inputs = digest(run.log.digests.get("choose"), run.formats, *([record.weights_sha256] if "retrain" in run.system.stages else []))
-    if not run.log.finished("export", inputs, *(run.subnet_file.parent / f"subnet.{name}" for name in run.formats)):
+    inputs = digest(
+        run.log.digests.get("choose"), run.formats, *([record.weights_sha256] if "retrain" in run.system.stages else []),
+        *([] if (run.precision, run.batch) == ("float32", 1) else [run.precision, run.batch]),
+    )  # fmt: skip
+    if not (record.models and run.log.finished("export", inputs, *(run.subnet_file.parent / model.file for model in record.models))):
         run.log.begin("export")
         _exported(run)
         run.log.finish("export", inputs)
     models = read_subnet(run.subnet_file).models
     return "; ".join(
-        f"{m.file} {m.bytes / 1e6:.2f} MB, within {m.relative_difference:.0e} of the supernet on {m.check_images} images" for m in models
+        f"{m.file} {m.bytes / 1e6:.2f} MB, {m.accuracies() or f'within {m.relative_difference:.0e} of the supernet on {m.check_images} images'}"
+        for m in models
     )
 
 
 def _exported(run: Run) -> None:
     numbers, folder = run.settings.numbers, run.subnet_file.parent
-    export_from_files(run.subnet_file, run.weights, run.images, folder, run.formats, numbers.calibration_images, CHECK_IMAGES)
+    export_from_files(
+        run.subnet_file, run.weights, run.images, folder, run.formats, numbers.calibration_images, CHECK_IMAGES, run.precision, batch=run.batch
+    )
 
 
 def _verify(run: Run, report: Report) -> str:

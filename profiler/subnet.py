@@ -41,7 +41,7 @@ FINALIST_LATENCIES = ("measured_latency_ms", "predicted_latency_ms")
 RECORD_FIGURES = {
     **FINALIST_FIGURES, "macs": NOT_NEGATIVE, "parameters": NOT_NEGATIVE, "max_latency_ms": NOT_NEGATIVE, "measured_accuracy_images": AT_LEAST_1,
 }  # fmt: skip
-MODEL_FIGURES = {"bytes": NOT_NEGATIVE, "check_images": AT_LEAST_1, "relative_difference": NOT_NEGATIVE, "same_top1": SHARE}
+MODEL_FIGURES = {"bytes": NOT_NEGATIVE, "batch": AT_LEAST_1, "check_images": AT_LEAST_1, "relative_difference": NOT_NEGATIVE, "same_top1": SHARE}
 QUANTISED_FIGURES = {"range_images": AT_LEAST_1, "accuracy": SHARE, "float_accuracy": SHARE, "accuracy_images": AT_LEAST_1}
 VERIFICATION_FIGURES = {
     "predicted_latency_ms": ANY, "measured_latency_ms": NOT_NEGATIVE, "relative_spread": NOT_NEGATIVE, "max_latency_ms": NOT_NEGATIVE,
@@ -49,7 +49,7 @@ VERIFICATION_FIGURES = {
 }  # fmt: skip
 SEARCH_FIGURES = {"random_networks_over_budget": SHARE, "lowest_latency_ms": NOT_NEGATIVE}
 WHOLE = (
-    "macs", "parameters", "bytes", "check_images", "measured_accuracy_images", "visits", "samples", "range_images", "accuracy_images",
+    "macs", "parameters", "bytes", "check_images", "measured_accuracy_images", "visits", "samples", "range_images", "accuracy_images", "batch",
 )  # fmt: skip
 NEEDED = {*MODEL_FIGURES, "macs", "parameters", "visits", "samples"}
 
@@ -92,7 +92,7 @@ class ExportedModel:
     `relative_difference` is the largest difference of an output from the supernet's own child, over the largest output;
     `same_top1` the share of the check images with the same best class. Of a quantised model: `range_images` its activation
     ranges were found on, its `accuracy`, and that of the float model of the same format (`float_accuracy`), on
-    `accuracy_images` test images.
+    `accuracy_images` test images. `batch` is how many images it takes at a time.
     """
 
     format: str
@@ -107,6 +107,7 @@ class ExportedModel:
     accuracy: float | None = None
     float_accuracy: float | None = None
     accuracy_images: int | None = None
+    batch: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.file, str) or not self.file or Path(self.file).name != self.file:
@@ -116,11 +117,17 @@ class ExportedModel:
         _check_figures(vars(self), MODEL_FIGURES | QUANTISED_FIGURES, NEEDED)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a JSON-serialisable mapping, without those of quantised models where it is none."""
-        values = asdict(self)
-        if self.precision == "float32":
-            del values["precision"]
-        return {name: value for name, value in values.items() if value is not None}
+        """Return the fields as a JSON-serialisable mapping, without those of quantised models where it is none, and without a batch of 1."""
+        usual = {"precision": "float32", "batch": 1}
+        return {name: value for name, value in asdict(self).items() if value is not None and value != usual.get(name)}
+
+    def accuracies(self) -> str | None:
+        """Return the accuracy of a quantised model after and before, in words; None of a float one."""
+        if self.accuracy is None or self.float_accuracy is None:
+            return None
+        points = round(100 * (self.accuracy - self.float_accuracy), 2) + 0.0  # no minus before a zero
+        images = f"{self.accuracy_images} test images"
+        return f"top-1 accuracy {self.accuracy:.2%} after quantisation, {self.float_accuracy:.2%} before ({points:+.2f} points, {images})"
 
 
 @dataclass(frozen=True)

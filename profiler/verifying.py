@@ -31,10 +31,6 @@ class NothingToVerifyError(ValueError):
     """A subnet file has no model that the device's runtime could run."""
 
 
-class ManyImagesError(ValueError):
-    """The device measures several images at a time, and exported models take one."""
-
-
 @dataclass(frozen=True)
 class Verified:
     """The subnet with its verification in it, and what to be wary of in that."""
@@ -67,15 +63,12 @@ def verify_subnet(
     A verification under the same condition takes the place of an earlier one.
 
     Raises:
-        ManyImagesError: the device's batch is not 1.
-        NothingToVerifyError: no model of that format was exported.
+        NothingToVerifyError: no model of that format, precision and batch was exported.
         FileKindError: the model file is not the one that was exported.
         StoreError, DeviceError: see `profiler.measuring.networks.measure_networks`.
     """
     info = agent.info()
-    if info.batch != 1:
-        raise ManyImagesError(f"exported models take one image at a time, and the device is declared with batch {info.batch}; verify with batch = 1")
-    model = _model_of(record, agent.model_format, file_precision(info.precision))
+    model = _model_of(record, agent.model_format, file_precision(info.precision), info.batch)
     path = folder / model.file
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}, which the subnet file names; export the subnet again")
@@ -94,13 +87,17 @@ def verify_subnet(
     return Verified(record, made.warnings)
 
 
-def _model_of(record: SubnetRecord, model_format: str, precision: str) -> ExportedModel:
+def _model_of(record: SubnetRecord, model_format: str, precision: str, batch: int) -> ExportedModel:
     for model in record.models:
-        if (model.format, model.precision) == (model_format, precision):
+        if (model.format, model.precision, model.batch) == (model_format, precision, batch):
             return model
-    there = ", ".join(f"{model.format} {model.precision}" for model in record.models) or "none"
-    wanted = f"{model_format} model of precision {precision}"
+    there = ", ".join(f"{model.format} {model.precision}{_of_batch(model.batch)}" for model in record.models) or "none"
+    wanted = f"{model_format} model of precision {precision}{_of_batch(batch)}"
     raise NothingToVerifyError(f"the subnet file has no {wanted} (it has: {there}), which the device's runtime needs; export it first")
+
+
+def _of_batch(batch: int) -> str:
+    return "" if batch == 1 else f" of batch {batch}"
 
 
 def settings_for(items: Sequence[NetworkItem]) -> ProtocolSettings:

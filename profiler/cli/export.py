@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson, Images, Weights, folder_to_write, typed
+from profiler.cli.options import MOST_IMAGES_A_RUN, AsJson, Images, Weights, folder_to_write, typed
 
 
 def command(
@@ -21,6 +21,7 @@ def command(
     precision: Annotated[str, typer.Option("--precision", help="float32, or int8 for int8 models beside the float ones.")] = "float32",
     range_images: Annotated[int, typer.Option(min=1, help="Training images whose activations set the ranges of int8.")] = 256,
     accuracy_images: Annotated[int, typer.Option(min=1, help="Test images on which int8 is set beside float32.")] = 2000,
+    batch: Annotated[int, typer.Option(min=1, max=MOST_IMAGES_A_RUN, help="Images that a model takes at a time.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Cut a subnet out of a supernet and write it as ONNX and TFLite, checked against the supernet on real images.
@@ -34,7 +35,7 @@ def command(
     with typed():
         wanted = parse_formats(formats, parse_precision(precision))
     record = export_from_files(
-        subnet, weights, images, out, wanted, calibration_images, check_images, precision, range_images, accuracy_images
+        subnet, weights, images, out, wanted, calibration_images, check_images, precision, range_images, accuracy_images, batch
     )  # fmt: skip
     if as_json:
         print_json(record.to_dict())
@@ -45,8 +46,6 @@ def command(
         [(out / m.file, m.bytes, f"{m.relative_difference:.1e}", f"{m.same_top1:.1%}", m.check_images) for m in record.models],
     )
     for m in record.models:
-        if m.accuracy is not None and m.float_accuracy is not None:
-            points = round(100 * (m.accuracy - m.float_accuracy), 2) + 0.0  # no minus before a zero
-            images = f"{m.accuracy_images} test images"
-            say(f"{m.file}: top-1 accuracy {m.accuracy:.2%} after quantisation, {m.float_accuracy:.2%} before ({points:+.2f} points, {images})")
+        if (accuracies := m.accuracies()) is not None:
+            say(f"{m.file}: {accuracies}")
     say(f"the subnet file is {out / 'subnet.json'}; `profiler verify --subnet {out / 'subnet.json'}` measures the models on a device")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.device_options import Address, Batch, Cluster, Delegate, DevicesFile, Runner, Set, one_device, settings_of
+from profiler.cli.device_options import Address, Batch, Cluster, Delegate, DevicesFile, Precision, Runner, Set, one_device, settings_of
 from profiler.cli.options import (
     MOST_SAMPLED,
     AsJson,
@@ -47,7 +47,7 @@ def command(
         str, typer.Option("--preset", help="tiny or demo (minutes), full (hours), or imagenet (the large spaces, on images of your own).")
     ] = "demo",
     runtimes: Annotated[
-        str | None, typer.Option("--runtimes", help="Runtimes to measure, first the one with the budget; onnxruntime,litert by default.")
+        str | None, typer.Option("--runtimes", "--runtime", help="Runtimes to measure, first the one with the budget; onnxruntime,litert by default.")
     ] = None,
     threads: Threads = None,
     cores: Cores = None,
@@ -55,6 +55,7 @@ def command(
     runner: Runner = None,
     cluster: Cluster = None,
     delegate: Delegate = None,
+    precision: Precision = None,
     batch: Batch = None,
     assignments: Set = None,
     devices_file: DevicesFile = None,
@@ -89,15 +90,16 @@ def command(
     \b
     Example: profiler run --system bignas --preset tiny --device local --out runs/bignas
     """
-    from device_agents.devices import connect
     from profiler.cli.output import print_json, put
     from profiler.cli.tables import print_accuracy_qualities, print_run, print_verifications
     from profiler.exporting import parse_formats
     from profiler.pipeline import RunSettings
+    from profiler.run_under_way import formats_of
     from profiler.stages import run
 
     device = one_device(device)
-    given = settings_of([device], assignments, address=address, runner=runner, cluster=cluster, delegate=delegate, batch=batch)[device]
+    common = {"address": address, "runner": runner, "cluster": cluster, "delegate": delegate, "precision": precision, "batch": batch}
+    given = settings_of([device], assignments, **common)[device]
     with typed():
         settings = RunSettings(
             space=space, out=out, device=device, devices_file=devices_file, threads=threads, cores=parse_cores(cores), device_settings=given,
@@ -106,8 +108,7 @@ def command(
             runtimes=None if runtimes is None else tuple(filter(None, runtimes.split(","))),
             formats=() if formats is None else parse_formats(formats),
         )  # fmt: skip
-        for runtime in settings.runtimes or (None,):
-            connect(device, runtime=runtime, threads=threads, cores=settings.cores, devices_file=devices_file, settings=given).close()
+        formats_of(settings)
     terminal = Terminal()
     result = run(settings, terminal)
     if as_json:

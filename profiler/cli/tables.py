@@ -18,13 +18,19 @@ ERRORS = ("predictor", "MAPE %", "bias %", "within 5 %", "within 10 %", "worst %
 def print_verifications(verifications: Sequence[Verification]) -> None:
     """Print predicted against measured (or simulated) latency, the budget, and whether it is kept."""
     origins = " or ".join(sorted({v.origin for v in verifications})) or "measured"
+    images = " or ".join("one image" if batch == 1 else f"{batch} images" for batch in sorted({v.condition["batch"] for v in verifications} or {1}))
     kept = {True: "kept", False: "MISSED", None: "no budget"}
     print_table(
-        "Verification on the device (latency of one image, milliseconds)",
+        f"Verification on the device (latency of {images}, milliseconds)",
         ("model", "runtime", "predicted", origins, "off by", "budget", "verdict"),
-        [(v.format, f"{v.condition.get('runtime')} {v.condition.get('runtime_version')}", _ms(v.predicted_latency_ms), _ms(v.measured_latency_ms),
+        [(_model(v), f"{v.condition.get('runtime')} {v.condition.get('runtime_version')}", _ms(v.predicted_latency_ms), _ms(v.measured_latency_ms),
           _off(v), _ms(v.max_latency_ms), kept[v.kept]) for v in verifications],
     )  # fmt: skip
+
+
+def _model(verification: Verification) -> str:
+    precision = verification.condition["precision"]
+    return verification.format if precision == "float32" else f"{verification.format} {precision}"
 
 
 def _ms(value: float | None) -> str:
@@ -77,6 +83,10 @@ def print_run(record: SubnetRecord) -> None:
         rows.append(("accuracy", f"{record.predicted_accuracy:.2%}", "predicted"))
     if record.measured_accuracy is not None:
         rows.append(("accuracy", f"{record.measured_accuracy:.2%}", f"measured on {record.measured_accuracy_images} test images"))
+    for model in record.models:
+        if model.accuracy is not None and model.float_accuracy is not None:
+            before = f"measured on {model.accuracy_images} test images; {model.float_accuracy:.2%} before quantisation"
+            rows.append((f"accuracy of {model.file}", f"{model.accuracy:.2%}", before))
     facts = record.search or {}
     share = facts.get("random_networks_over_budget")
     missed = "" if share is None else f"{share:.0%} of random networks miss it"

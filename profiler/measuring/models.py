@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from supernets.blocks import BlockSpec
 
 ModelMaker: TypeAlias = Callable[[Sequence[BlockSpec]], bytes]
+WeightedModelMaker: TypeAlias = Callable[[Sequence[BlockSpec], Mapping[str, Any]], bytes]
 
 KEPT_BYTES = 1 << 30  # of made models, for later rounds; what is above is made again, at about 10 ms a block
 
@@ -35,8 +36,16 @@ def default_model_maker(model_format: str, batch: int = 1, precision: str = "flo
     Raises:
         ValueError: no writer makes that format in that precision.
     """
-    random_model = _random_int8_model if file_precision(precision) == "int8" else _random_model
-    return partial(random_model, writer_of(model_format, precision), batch)
+    return partial(_random_model, weighted_model_maker(model_format, batch, precision))
+
+
+def weighted_model_maker(model_format: str, batch: int = 1, precision: str = "float32") -> WeightedModelMaker:
+    """Return the maker of model files to be timed, of blocks and their folded weights; see `default_model_maker`.
+
+    Activation ranges of int8 come from fixed random inputs: how long integers take does not depend on their values.
+    """
+    writer = writer_of(model_format, precision)
+    return partial(_int8_model if file_precision(precision) == "int8" else _float_model, writer, batch)
 
 
 def writer_of(model_format: str, precision: str = "float32") -> Callable[..., bytes]:
@@ -68,18 +77,20 @@ def _written(writer: str, *arguments: object) -> bytes:
     return model
 
 
-def _random_model(writer: Callable[..., bytes], batch: int, blocks: Sequence[BlockSpec]) -> bytes:
+def _random_model(maker: WeightedModelMaker, blocks: Sequence[BlockSpec]) -> bytes:
     from supernets.export.weights import random_folded_weights
 
-    return writer(blocks, random_folded_weights(blocks), batch)
+    return maker(blocks, random_folded_weights(blocks))
 
 
-def _random_int8_model(writer: Callable[..., bytes], batch: int, blocks: Sequence[BlockSpec]) -> bytes:
-    """Return an int8 model whose ranges come from fixed random inputs: how long integers take does not depend on their values."""
+def _float_model(writer: Callable[..., bytes], batch: int, blocks: Sequence[BlockSpec], weights: Mapping[str, Any]) -> bytes:
+    return writer(blocks, weights, batch)
+
+
+def _int8_model(writer: Callable[..., bytes], batch: int, blocks: Sequence[BlockSpec], weights: Mapping[str, Any]) -> bytes:
     from supernets.export.quantized_inputs import random_inputs
-    from supernets.export.weights import random_folded_weights
 
-    return writer(blocks, random_folded_weights(blocks), random_inputs(blocks, batch), batch)
+    return writer(blocks, weights, random_inputs(blocks, batch), batch)
 
 
 class LazyModels(Mapping[str, bytes]):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import luts.table
 from predictors.quality import LatencyQuality
+from profiler.measuring.models import file_precision
 from profiler.report.kinds import BlockKinds
 from profiler.report.session import Session
 from profiler.report.staircase import Staircase
@@ -62,7 +63,8 @@ class Subnet:
 
     def file_of(self, run: Verification) -> str:
         """Return the name of the file that was measured in a run."""
-        return next((model.file for model in self.files if model.format == run.format), run.format)
+        measured = (run.format, file_precision(run.condition["precision"]), run.condition["batch"])
+        return next((model.file for model in self.files if (model.format, model.precision, model.batch) == measured), run.format)
 
     @property
     def macs(self) -> int:
