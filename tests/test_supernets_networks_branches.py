@@ -224,6 +224,13 @@ def test_branches_that_cannot_be_are_refused():
     assert possible_branches(next(BlockSpec("conv_bn", 8, 6, 6, name="p").convolutions())) == ()
 
 
+def test_tensors_too_small_for_the_branches_are_refused_by_name():
+    tensors = random_branched_tensors([BLOCK], {NAME: BRANCHES}, torch.Generator().manual_seed(0))
+    small = {**tensors, f"{NAME}.branch_1x1_kxk.weight": tensors[f"{NAME}.branch_1x1_kxk.weight"][:, :5]}
+    with pytest.raises(ValueError, match=r"'b\.conv\.branch_1x1_kxk\.weight'.*\(6, 5, 5, 5\); expected at least \(6, 6, 5, 5\)"):
+        branched_slices([BLOCK], small, {NAME: BRANCHES})
+
+
 def test_an_elastic_space_may_have_branches_too():
     plain = spaces.space("ofa-mobilenetv3-tiny:resolutions=16,classes=3")
     places = ("stage1.block0", "stage2.block1")

@@ -131,6 +131,17 @@ def test_tensors_too_small_for_the_blocks_are_refused_by_name(space):
         child_tensors(space.blocks(space.largest()), small)
 
 
+@pytest.mark.parametrize("name", ["mnasnet-tiny", "mnasnet-small", "attentivenas", "bignas-tiny", "ofa-resnet50-tiny", "repvgg-tiny"])
+def test_every_network_of_a_space_is_a_slice_of_its_supernet(name):
+    """Also where the largest network lacks a tensor, or has a shorter one than others: a gate of what another operator widened."""
+    space = spaces.space(name)
+    tensors = supernet_tensors(space)
+    for architecture in space.decode(space.sample_population(20, np.random.default_rng(4))):
+        blocks = space.blocks(architecture)
+        shapes = {name: shape for block in blocks for name, shape in block_tensors(block).items()}
+        assert {name: tuple(tensor.shape) for name, tensor in child_tensors(blocks, tensors).items()} == shapes
+
+
 def test_fresh_tensors_depend_on_nothing_but_the_seed(space):
     blocks = space.blocks(space.largest())
     first = fresh_tensors(blocks, seed=7)

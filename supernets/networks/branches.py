@@ -16,7 +16,7 @@ from torch import Tensor
 from supernets.blocks import BlockSpec, Convolution
 from supernets.counts import block_tensors
 from supernets.networks.functional import Tensors
-from supernets.networks.slicing import cut_kernel
+from supernets.networks.slicing import cut_kernel, refuse_smaller
 from supernets.space import Architecture, SearchSpace
 from supernets.spaces.repnas import BRANCHES
 
@@ -156,7 +156,7 @@ def branched_slices(blocks: Iterable[BlockSpec], tensors: Tensors, kept: Kept) -
 
     Raises:
         KeyError: the supernet has no tensor of a name that is needed.
-        ValueError: a branch is kept that its convolution cannot have, or none.
+        ValueError: a branch is kept that its convolution cannot have, or none; or a tensor is smaller than the blocks need.
     """
     sliced: dict[str, Tensor] = {}
     for block in blocks:
@@ -167,6 +167,7 @@ def branched_slices(blocks: Iterable[BlockSpec], tensors: Tensors, kept: Kept) -
 
 
 def _cut(tensor: Tensor, name: str, shape: tuple[int, ...], tensors: Tensors) -> Tensor:
+    refuse_smaller(name, tensor, shape)
     tensor = tensor[tuple(slice(length) for length in shape[:2])]
     if len(shape) < 4:
         return tensor

@@ -50,9 +50,18 @@ def child_tensors(blocks: Iterable[BlockSpec], tensors: Tensors) -> dict[str, Te
 def _block_slices(block: BlockSpec, tensors: Tensors) -> Iterator[tuple[str, Tensor]]:
     for name, shape in block_tensors(block).items():
         tensor = tensors[name]
-        if any(have < need for have, need in zip(tensor.shape, shape, strict=True)):
-            raise ValueError(f"tensor {name!r} of the supernet has shape {tuple(tensor.shape)}; expected at least {shape}: use its space's weights")
+        refuse_smaller(name, tensor, shape)
         for side in range(min(2, len(shape))):
             if tensor.shape[side] != shape[side]:  # a slice of the whole costs a copy of it in the backward pass
                 tensor = tensor.narrow(side, 0, shape[side])
         yield name, cut_kernel(tensor, shape[-1], name.removesuffix(".weight"), tensors) if len(shape) == 4 else tensor
+
+
+def refuse_smaller(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor that a slice of this shape cannot be cut from.
+
+    Raises:
+        ValueError: a side of it is shorter.
+    """
+    if any(have < need for have, need in zip(tensor.shape, shape, strict=True)):
+        raise ValueError(f"tensor {name!r} of the supernet has shape {tuple(tensor.shape)}; expected at least {shape}: use its space's weights")

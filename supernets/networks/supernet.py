@@ -47,7 +47,8 @@ class Supernet(nn.Module):
 def supernet_tensors(space: SearchSpace, kernel_transform: bool = True, seed: int = 0) -> dict[str, Tensor]:
     """Return fresh shared tensors of a space, kernel-transform matrices included."""
     tensors = fresh_tensors(space.blocks(space.largest()), seed)
-    tensors.update(fresh_convolutions({name: shape for name, shape in shared_shapes(space).items() if name not in tensors}, seed))
+    shapes = shared_shapes(space)  # the largest network lacks some tensors, and others are longer elsewhere: what one operator gates, say
+    tensors.update(fresh_convolutions({name: shape for name, shape in shapes.items() if name not in tensors or tensors[name].shape != shape}, seed))
     if kernel_transform:
         for choice in space.choices:
             place = choice.name.removesuffix(".kernel_size")
