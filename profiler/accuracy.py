@@ -21,8 +21,8 @@ from luts.accuracies import AccuracyProtocol, AccuracyRow
 from luts.store import MeasurementStore
 from profiler.accuracy_workers import AccuracyWorkerError, EvaluationTask, Results, evaluate_in_workers
 from supernets.networks import prefix_tree
-from supernets.networks.checkpoint import supernet_metadata
-from supernets.space import Architecture, Population, SearchSpace
+from supernets.networks.checkpoint import supernet_metadata, supernet_space
+from supernets.space import Architecture, ArchitectureError, Population, SearchSpace
 from supernets.training.data import ImageData, drawn
 from supernets.training.validation import BATCH_SIZE
 
@@ -57,13 +57,14 @@ def sample_accuracies(
 
     Raises:
         FileNotFoundError: there are no such weights.
-        ValueError: the weights are of another space, the images do not fit it, or there are too few of them.
+        ValueError: the weights are of another space or of another network alone, the images do not fit it, or there are too few of them.
         AccuracyWorkerError: a process failed or was killed; what arrived is kept.
         StoreFullError: the disk is full; what was stored is kept.
     """
     start_s = time.monotonic()
     architectures = space.decode(space.sample_different(count, np.random.default_rng(seed)))
     protocol = protocol_of(space, weights, images, "validation", validation_images, calibration_images, calibration_seed)
+    _refuse_absent(weights, architectures)
     task = _task(weights, images, "validation", protocol)
     _, measured = _measure(space, protocol, task, architectures, store, workers, progress)
     return AccuracySummary(protocol, measured, len(architectures) - measured, time.monotonic() - start_s)
@@ -79,11 +80,12 @@ def evaluate_architectures(
     With a store, what it holds is not measured again, and what it lacks is kept in it as it comes.
 
     Raises:
-        ArchitectureError: the space has no such architecture.
+        ArchitectureError: the space has no such architecture, or the weights are of another network alone.
         FileNotFoundError, ValueError, AccuracyWorkerError, StoreFullError: as for `sample_accuracies`.
     """
     canonical = [space.architecture(architecture) for architecture in architectures]
     protocol = protocol_of(space, weights, images, part, judged_images, calibration_images, calibration_seed)
+    _refuse_absent(weights, canonical)
     found, _ = _measure(space, protocol, _task(weights, images, part, protocol), canonical, store, workers, progress)
     return [found[architecture] for architecture in canonical]
 
@@ -117,6 +119,17 @@ def protocol_of(
     dataset = f"{Path(images.name).name} {part} {images.fingerprint[:12]}"
     sha256 = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
     return AccuracyProtocol(space.name, sha256, dataset, judged, calibration_images, calibration_seed, PRECISION)
+
+
+def _refuse_absent(weights: str | Path, architectures: Iterable[Architecture]) -> None:
+    held = supernet_space(weights)
+    if held.size() > 1:
+        return  # a supernet's file holds every network of its space
+    for architecture in architectures:
+        try:
+            held.architecture(architecture)
+        except ArchitectureError as error:
+            raise ArchitectureError(f"weights {str(weights)!r} are of one network alone, not of every subnet asked for: {error}") from None
 
 
 def _task(weights: str | Path, images: ImageData, part: str, protocol: AccuracyProtocol) -> EvaluationTask:

@@ -214,6 +214,21 @@ def test_architecture_of_another_space_is_refused(space, weights, images):
         evaluate_architectures(space, weights, images, [other], calibration_images=24)
 
 
+def test_subnets_that_weights_of_one_network_do_not_hold_are_refused(images, store, in_process, tmp_path):
+    whole, path = spaces.space(SPACE), tmp_path / "network.safetensors"
+    network = whole.restrict({"resolution": [20]}).smallest()
+    save_supernet(path, Supernet(whole.only(network), seed=1))
+    (row,) = evaluate_architectures(whole, path, images, [network], calibration_images=24)
+    assert 0 <= row.top1 <= 1
+    other = whole.architecture({**whole.largest().values, "resolution": 20, "stage1.depth": 2, "stage2.depth": 2})
+    said = r"network\.safetensors' are of one network alone, not of every subnet asked for: slot 'stage1\.\S+' has the value \d; expected one of"
+    with pytest.raises(ArchitectureError, match=said):
+        evaluate_architectures(whole, path, images, [network, other], calibration_images=24)
+    with pytest.raises(ArchitectureError, match=r"are of one network alone"):
+        sample_accuracies(whole, path, images, store, 2, **FEW)
+    assert store.accuracies() == []
+
+
 def test_what_does_not_fit_is_refused_by_name(space, weights, images, store):
     for changes, text in (
         ({"validation_images": 41}, "41 validation images of '/somewhere/toy' were asked for; expected 1 to 40"),

@@ -14,7 +14,7 @@ from supernets.blocks import BlockSpec
 from supernets.networks.branched import merged_child
 from supernets.networks.functional import forward, running_norm
 from supernets.networks.supernet import Supernet
-from supernets.space import Architecture
+from supernets.space import Architecture, ArchitectureError
 
 Array = np.ndarray[Any, Any]
 
@@ -37,6 +37,15 @@ class Subnet:
 
 
 def cut_subnet(supernet: Supernet, architecture: Architecture, calibration_batches_NCHW: Iterable[Tensor]) -> Subnet:
-    """Return the architecture's network, its branches merged, with norm statistics measured on the given batches (at its own resolution)."""
-    tensors = merged_child(supernet.space, supernet.tensors(), architecture, calibration_batches_NCHW)
-    return Subnet(tuple(supernet.space.blocks(architecture)), tensors)
+    """Return the architecture's network, its branches merged, with norm statistics measured on the given batches (at its own resolution).
+
+    Raises:
+        ArchitectureError: the supernet's space, which may be restricted to the one network that its weights are of, has no such architecture.
+        ValueError: there is no batch.
+    """
+    try:
+        own = supernet.space.architecture(architecture)
+    except ArchitectureError as error:
+        raise ArchitectureError(f"these weights do not hold the subnet asked for: {error}; use weights of a supernet that has it") from None
+    tensors = merged_child(supernet.space, supernet.tensors(), own, calibration_batches_NCHW)
+    return Subnet(tuple(supernet.space.blocks(own)), tensors)

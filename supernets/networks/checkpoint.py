@@ -111,6 +111,11 @@ def supernet_metadata(path: str | Path) -> dict[str, Any]:
     return read_metadata(path, KIND)
 
 
+def supernet_space(path: str | Path) -> SearchSpace:
+    """Return the space of a supernet's file, restricted to one network if it holds that one's tensors alone; raises what `load_supernet` does."""
+    return _space_of(path, supernet_metadata(path))
+
+
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors and metadata (with its `kind`) as safetensors.
 
