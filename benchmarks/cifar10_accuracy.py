@@ -32,6 +32,7 @@ from profiler.fitting import sampled_accuracies
 from supernets.space import Architecture
 from supernets.spaces import space
 from supernets.training.data import ImageData, open_images
+from supernets.training.image_cache import is_image_cache
 from supernets.training.loop import TrainProgress, train
 from supernets.training.recipes import recipe
 
@@ -43,13 +44,12 @@ SAMPLES, TEST_SUBNETS, JUDGED_IMAGES, CALIBRATION_IMAGES = 16_384, 400, 1000, 20
 def cifar10(data: Path, out: Path) -> ImageData:
     """Return CIFAR-10, unpacked and decoded once into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    folder, cache = data, out / "cifar10.npz"
-    if data.is_file() and not cache.is_file():
+    folder, cache = data, out / "decoded"
+    if data.is_file():
         folder = out / "images"
+    if data.is_file() and not is_image_cache(cache):
         with tarfile.open(data) as archive:
             archive.extractall(folder, filter="data")
-    elif data.is_file():
-        folder = out
     return open_images(str(folder), validation_images=VALIDATION_IMAGES, seed=0, cache=cache)
 
 

@@ -207,7 +207,7 @@ def test_images_of_other_shapes_need_a_side(tmp_path):
 
 
 def test_decoded_images_are_kept_in_the_cache(tmp_path):
-    folder, cache = image_folder(tmp_path / "images"), tmp_path / "cache.npz"
+    folder, cache = image_folder(tmp_path / "images"), tmp_path / "cache"
     first = open_images(str(folder), cache=cache)
     for file in folder.rglob("*.png"):
         file.write_bytes(b"")

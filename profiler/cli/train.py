@@ -21,8 +21,8 @@ def command(
         str,
         typer.Option(
             "--recipe",
-            help="Progressive shrinking: small (minutes on a CPU), cifar, imagenet (Once-for-All's own). Sandwich rule: bignas-small, bignas."
-            " Searched branches: repnas-small, repnas-paper, repnas-release.",
+            help="Progressive shrinking: small (minutes on a CPU), cifar, imagenet (Once-for-All's own)."
+            " Sandwich rule: bignas-small, bignas, bignas-paper. Searched branches: repnas-small, repnas-paper, repnas-release.",
         ),
     ] = "small",
     threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="CPU threads.")] = 1,
@@ -57,9 +57,13 @@ def command(
         def show(progress: TrainProgress) -> None:
             report(progress.step, progress.steps, f"{progress.phase}: loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s")
 
+        def decoding(done: int, total: int) -> None:
+            report(done, total, "decoding images")
+
         provenance = {"command": shlex.join(["profiler", *sys.argv[1:]])}
         machine = Machine(own_device, half, group)
-        summary = train(search_space(space), open_images(images), wanted, out, seed, threads, show, provenance=provenance, machine=machine)
+        data = open_images(images, progress=decoding)
+        summary = train(search_space(space), data, wanted, out, seed, threads, show, provenance=provenance, machine=machine)
     if not group.first:
         return
     if as_json:

@@ -1,12 +1,14 @@
 """The image data a supernet is trained and judged on: training, validation (held out of training) and test images.
 
 Named by one text: `fashion-mnist-subset` (comes with the package), `fashion-mnist` (whole, from a folder of idx files)
-or the path of a folder of images in ImageNet's layout, of a folder of idx files, or of an npz file.
+or the path of a folder of images in ImageNet's layout, of a folder of idx files, of an npz file, or of a folder that images were
+decoded into. Options of a folder of images ride on its path: `imagenet:side=224,cache=decoded` (see `open_images`).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -17,7 +19,10 @@ import numpy as np
 
 from supernets.spaces import MOST_CLASSES
 from supernets.training import fashion_mnist
-from supernets.training.data_files import IDX_FILES, Arrays, read_idx_folder, read_image_folder, read_npz, write_npz
+from supernets.training.data_files import IDX_FILES, read_idx_folder, read_npz
+from supernets.training.image_cache import Progress, decode_once, is_image_cache, open_image_cache
+from supernets.training.image_folder import read_image_folder
+from supernets.training.image_rows import ImageRows
 from supernets.training.images import Pixels
 
 Labels: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
@@ -27,7 +32,7 @@ MOST_VALIDATION_IMAGES = 10_000  # what Once-for-All holds out of ImageNet's tra
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Images (n, side, side, channels) uint8 and labels (n,) int64, counted from 0.
+    """Images (n, side, side, channels) uint8, in memory or rows on disk, and labels (n,) int64, counted from 0.
 
     Raises:
         ValueError: shapes or labels that do not fit each other.
@@ -35,11 +40,11 @@ class ImageData:
 
     name: str
     class_names: tuple[str, ...]
-    train_images: Pixels
+    train_images: Pixels | ImageRows
     train_labels: Labels
-    validation_images: Pixels
+    validation_images: Pixels | ImageRows
     validation_labels: Labels
-    test_images: Pixels
+    test_images: Pixels | ImageRows
     test_labels: Labels
 
     def __post_init__(self) -> None:
@@ -73,12 +78,12 @@ class ImageData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over every image and label, and which of the three sets each is in."""
+        """SHA-256 over every image (of images on disk: over the one kept with them) and label, and which of the three sets each is in."""
         digest = hashlib.sha256()
         for part in ("train", "validation", "test"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             digest.update(f"{part} {images.shape}".encode())
-            digest.update(images.tobytes())
+            digest.update(images.fingerprint if isinstance(images, ImageRows) else images.tobytes())
             digest.update(labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -95,30 +100,52 @@ def drawn(population: int, count: int, seed: int) -> np.ndarray[Any, np.dtype[np
 
 def open_images(
     spec: str = "fashion-mnist-subset", *, validation_images: int | None = None, seed: int = 0, side: int | None = None,
-    channels: int | None = None, cache: Path | None = None,
+    channels: int | None = None, cache: Path | None = None, progress: Progress | None = None,
 ) -> ImageData:  # fmt: skip
     """Return the image data of this name or path.
 
     Where the data has no validation set of its own, `validation_images` (by default a tenth, 10,000 at most) are drawn
-    from the training images by the seed. `side` and `channels` are for folders of images, which `cache`, an npz file,
-    keeps decoded: it is written if absent and read if present.
+    from the training images by the seed. Folders of images are decoded to `side` pixels and so many `channels`, into memory
+    or, with `cache`, once into that folder, from which only the rows in use are read; `progress` is told how many are done.
+    These three may also be said in the text, as in `imagenet:side=224,cache=/fast/imagenet-224`.
 
     Raises:
         FileNotFoundError: nothing is there.
         ValueError: what is there is not understood, or does not fit together.
     """
-    arrays, class_names = _read(spec, side, channels, cache)
+    name, said = _parsed(spec)
+    if said and (Path(name).exists() or name.startswith("fashion-mnist")) and not (Path(name) / "train").is_dir():
+        raise ValueError(f"images {name!r} have the option {next(iter(said))!r}, which is for folders of image files; leave it out")
+    side, channels = (said.get(key) if given is None else given for key, given in (("side", side), ("channels", channels)))
+    arrays, class_names = _read(name, side, channels, said.get("cache") if cache is None else cache, progress)
     if not class_names:
         classes = int(arrays["train_labels"].max(initial=-1)) + 1
         if classes > MOST_CLASSES:
-            raise ValueError(f"train labels of {spec!r} run up to {classes - 1}; expected {MOST_CLASSES} classes at most")
+            raise ValueError(f"train labels of {name!r} run up to {classes - 1}; expected {MOST_CLASSES} classes at most")
         class_names = tuple(map(str, range(classes)))
     if "validation_images" not in arrays:
-        _hold_out(spec, arrays, validation_images, seed)
-    return ImageData(spec, class_names, **arrays)
+        _hold_out(name, arrays, validation_images, seed)
+    return ImageData(name, class_names, **arrays)
 
 
-def _read(spec: str, side: int | None, channels: int | None, cache: Path | None) -> tuple[Arrays, tuple[str, ...]]:
+def _parsed(spec: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the name or path in `NAME:option=value,...`, and the options."""
+    name, colon, text = spec.rpartition(":")
+    if not colon or "=" not in text or Path(spec).exists():
+        return spec, {}
+    options: dict[str, Any] = {}
+    for each in text.split(","):
+        key, _, value = each.partition("=")
+        fits = {"cache": bool(value), "side": value.isdecimal() and int(value) > 0, "channels": value in ("1", "3")}
+        if key in options or not fits.get(key, False):
+            raise ValueError(f"images {spec!r} have the option {each!r}; expected side=PIXELS, channels=1, channels=3, cache=FOLDER, each once")
+        options[key] = Path(value) if key == "cache" else int(value)
+    return name, options
+
+
+def _read(
+    spec: str, side: int | None, channels: int | None, cache: Path | None, progress: Progress | None
+) -> tuple[dict[str, Any], tuple[str, ...]]:  # fmt: skip
     if spec == "fashion-mnist-subset":
         with resources.as_file(resources.files("supernets") / "data" / SUBSET) as path:
             return read_npz(path)
@@ -138,16 +165,16 @@ def _read(spec: str, side: int | None, channels: int | None, cache: Path | None)
         )
     if any((path / name).is_file() or (path / f"{name}.gz").is_file() for name in IDX_FILES.values()):
         return read_idx_folder(path), ()
-    if cache is not None and cache.is_file():
-        return read_npz(cache)
-    arrays, class_names = read_image_folder(path, side, channels)
-    if cache is not None:
-        write_npz(cache, arrays, class_names)
-    return arrays, class_names
+    if is_image_cache(path):
+        return open_image_cache(path)
+    if cache is None:
+        return read_image_folder(path, side, channels)
+    decode_once(path, cache, side, channels, progress=progress)
+    return open_image_cache(cache)
 
 
-def _hold_out(spec: str, arrays: Arrays, count: int | None, seed: int) -> None:
-    """Move `count` training images, drawn by the seed, into the validation set."""
+def _hold_out(spec: str, arrays: dict[str, Any], count: int | None, seed: int) -> None:
+    """Move `count` training images, drawn by the seed, into the validation set; those on disk stay there."""
     total = len(arrays["train_images"])
     count = min(total // 10, MOST_VALIDATION_IMAGES) if count is None else count
     if not 1 <= count < total or len(arrays["train_labels"]) != total:
@@ -155,4 +182,6 @@ def _hold_out(spec: str, arrays: Arrays, count: int | None, seed: int) -> None:
     held_out = np.zeros(total, dtype=bool)
     held_out[drawn(total, count, seed)] = True
     for part in ("images", "labels"):
-        arrays[f"validation_{part}"], arrays[f"train_{part}"] = arrays[f"train_{part}"][held_out], arrays[f"train_{part}"][~held_out]
+        whole = arrays[f"train_{part}"]
+        pick = whole.picked if isinstance(whole, ImageRows) else whole.__getitem__
+        arrays[f"validation_{part}"], arrays[f"train_{part}"] = pick(held_out), pick(~held_out)

@@ -1,4 +1,4 @@
-"""Files of images → arrays: idx files (MNIST's format), folders in ImageNet's layout, npz files.
+"""Files of arrays of images: idx files (MNIST's format), npz files. Folders of image files: `image_folder`.
 
 Images are uint8 of shape (n, side, side, channels), labels int64 of shape (n,), counted from 0.
 """
@@ -17,7 +17,6 @@ import numpy as np
 from supernets.atomic_file import replacing
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]  # train_images, train_labels, test_images, test_labels, maybe validation_*
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
 IDX_FILES = {
     "train_images": "train-images-idx3-ubyte", "train_labels": "train-labels-idx1-ubyte",
     "test_images": "t10k-images-idx3-ubyte", "test_labels": "t10k-labels-idx1-ubyte",
@@ -95,77 +94,3 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], class_name
     """Write what `read_npz` reads, compressed, whole or not at all."""
     with replacing(path) as file:
         np.savez_compressed(file, class_names=np.array(class_names, dtype=str), **arrays)  # type: ignore[arg-type]
-
-
-def read_image_folder(folder: Path, side: int | None = None, channels: int | None = None) -> tuple[Arrays, tuple[str, ...]]:
-    """Return the arrays and class names of `train/`, `test/` and `val/`, each with a folder a class.
-
-    With `side`, images are scaled so that their shorter edge has it, and their middle is cut out; without, they must be
-    of one square size. `channels` None takes the first image's: 1 (grey) or 3 (colour). Images are held in memory.
-    `val/` beside `test/` is the validation set; alone it is the test set, as in ImageNet.
-
-    Raises:
-        ImportError: the package that decodes images is missing.
-        FileNotFoundError: a folder, or all images of a class, is missing.
-        ValueError: the classes of two folders differ, an image cannot be read, or sizes differ.
-    """
-    parts = {"train": "train", "test": "test" if (folder / "test").is_dir() else "val"}
-    if parts["test"] == "test" and (folder / "val").is_dir():
-        parts["validation"] = "val"
-    names = _class_names(folder / "train")
-    arrays: Arrays = {}
-    for key, part in parts.items():
-        if _class_names(folder / part) != names:
-            found = _few(_class_names(folder / part))
-            raise ValueError(f"folder {str(folder / part)!r} has the classes {found}; expected those of train/, {_few(names)}")
-        files = [(file, label) for label, name in enumerate(names) for file in _image_files(folder / part / name)]
-        images = _decode([file for file, _ in files], side, channels)
-        side, channels = images.shape[1], images.shape[3]
-        arrays[f"{key}_images"], arrays[f"{key}_labels"] = images, np.array([label for _, label in files], dtype=np.int64)
-    return arrays, names
-
-
-def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) if folder.is_dir() else ()
-    if not names:
-        raise FileNotFoundError(f"folder {str(folder)!r} has no class folders; expected train/ and val/ or test/, with a folder of images a class")
-    return names
-
-
-def _image_files(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise FileNotFoundError(f"folder {str(folder)!r} has no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    return files
-
-
-def _decode(files: list[Path], side: int | None, channels: int | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError as error:
-        raise ImportError("reading image files needs the package 'pillow'; install it with pip install 'elastic-latency[train]'") from error
-    images: np.ndarray[Any, np.dtype[np.uint8]] | None = None
-    for row, file in enumerate(files):
-        try:
-            with Image.open(file) as opened:
-                if channels is None:
-                    channels = 1 if opened.mode in ("1", "L", "I", "F") else 3
-                image = opened.convert("L" if channels == 1 else "RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise ValueError(f"image {str(file)!r} cannot be read ({error}); remove it or fetch it again") from error
-        if side is not None and image.size != (side, side):
-            image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels)
-        if images is None:
-            images = np.empty((len(files), *pixels.shape), dtype=np.uint8)
-        if pixels.shape != images.shape[1:] or image.width != image.height:
-            size = f"{image.width}x{image.height}"
-            raise ValueError(f"image {str(file)!r} is {size} pixels; expected one square size for all, so give the side to scale to")
-        images[row] = pixels
-    if images is None:
-        raise FileNotFoundError("no image was found; expected a folder of images a class")
-    return images

@@ -13,22 +13,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from supernets.training.image_rows import ImageRows
+
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 # inputs = (pixel / 255 - PIXEL_MEAN) / PIXEL_STD for every data set: the norm behind the stem undoes any other scale
 PIXEL_MEAN = 0.5
 PIXEL_STD = 0.25
 
 
-def network_input(images_NHWC: Pixels, side: int) -> Tensor:
-    """Return a batch of inputs (N, C, side, side): scaled pixels, resized bilinearly with antialiasing."""
-    pixels_NCHW = torch.from_numpy(np.ascontiguousarray(images_NHWC)).permute(0, 3, 1, 2)
+def network_input(images_NHWC: Pixels | Tensor, side: int) -> Tensor:
+    """Return a batch of inputs (N, C, side, side): scaled pixels, resized bilinearly with antialiasing; of a tensor, on its device."""
+    images = images_NHWC if isinstance(images_NHWC, Tensor) else torch.from_numpy(np.ascontiguousarray(images_NHWC))
+    pixels_NCHW = images.permute(0, 3, 1, 2)
     x_NCHW = (pixels_NCHW.float() - 255 * PIXEL_MEAN) / (255 * PIXEL_STD)
     if x_NCHW.shape[2:] != (side, side):
         x_NCHW = F.interpolate(x_NCHW, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
     return x_NCHW.contiguous(memory_format=torch.channels_last)
 
 
-def input_batches(images_NHWC: Pixels, side: int, batch_size: int) -> Iterator[Tensor]:
+def input_batches(images_NHWC: Pixels | ImageRows, side: int, batch_size: int) -> Iterator[Tensor]:
     """Yield all images, in order, as batches of inputs; the last one may be smaller."""
     for start in range(0, len(images_NHWC), batch_size):
         yield network_input(images_NHWC[start : start + batch_size], side)

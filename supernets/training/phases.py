@@ -21,6 +21,7 @@ RESOLUTIONS = ("shared", "own")
 LARGEST_VALUE = "largest"  # in a restriction: the last value of each choice, whatever it is
 DROPOUT_ON = ("all", "largest")
 VALIDATIONS = ("phase", "epoch")
+OPTIMIZERS = ("sgd", "rmsprop")
 LATER = {"may_be_missing": True}  # of fields that files of older versions do not have; written only where not at their default
 
 
@@ -130,7 +131,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training: phases one after another, and what they share. The optimiser is SGD with Nesterov momentum.
+    """A whole training: phases one after another, and what they share.
+
+    The optimiser is SGD with Nesterov momentum, or `rmsprop` (`optimisers`). With `crop_scale`, random resized crops take the place
+    of moves by `crop_padding`; `brightness` and `saturation` are by how much colours are multiplied, up or down, at most.
 
     Raises:
         ValueError: a field out of range.
@@ -150,6 +154,10 @@ class Recipe:
     zero_last_norms: bool = field(default=False, metadata=LATER)  # every residual block begins as its shortcut
     averaging: float | None = field(default=None, metadata=LATER)  # share of their average that weights keep in a step; the average ends each phase
     validation: str = field(default="phase", metadata=LATER)  # corners are judged after each `epoch`, or both ends after each `phase`
+    optimizer: str = field(default="sgd", metadata=LATER)
+    crop_scale: float | None = field(default=None, metadata=LATER)  # smallest share of an image's area that a crop has
+    brightness: float = field(default=0.0, metadata=LATER)
+    saturation: float = field(default=0.0, metadata=LATER)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phases", tuple(self.phases))
@@ -165,6 +173,9 @@ class Recipe:
             raise ValueError(f"averaging of recipe {self.name!r} is {self.averaging}; expected more than 0 and less than 1, or none")
         if self.validation not in VALIDATIONS:
             raise ValueError(f"validation of recipe {self.name!r} is {self.validation!r}; expected one of {', '.join(VALIDATIONS)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer of recipe {self.name!r} is {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}")
+        self._check_augmentation()
         names = [phase.name for phase in self.phases]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"phases of recipe {self.name!r} are named {names}; expected one or more different names")
@@ -175,6 +186,14 @@ class Recipe:
                 f"recipe {self.name!r} has momentum {self.momentum}, weight_decay {self.weight_decay}, label_smoothing {self.label_smoothing}; "
                 "expected 0 to 1, at least 0, 0 to 1"
             )
+
+    def _check_augmentation(self) -> None:
+        if self.crop_scale is not None and not 0 < self.crop_scale <= 1:
+            raise ValueError(f"crop_scale of recipe {self.name!r} is {self.crop_scale}; expected more than 0 and at most 1, or none")
+        if not 0 <= self.brightness <= 1 or not 0 <= self.saturation <= 1:
+            raise ValueError(f"recipe {self.name!r} has brightness {self.brightness}, saturation {self.saturation}; expected 0 to 1")
+        if self.crop_scale is None and (self.brightness or self.saturation):
+            raise ValueError(f"recipe {self.name!r} changes colours, but has no crop_scale, with which that is done; give one, such as 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-serialisable mapping."""

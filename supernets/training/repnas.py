@@ -17,7 +17,7 @@ from supernets.training.phases import Phase, Recipe
 from supernets.training.repnas_sampler import BUDGETED, CHOSEN, GATED, BranchSettings
 
 KEPT_OF_A = 75 / 149  # branches of the paper's RepVGG-A networks
-CODE: dict[str, Any] = {"batch_size": 256, "weight_decay": 1e-4, "label_smoothing": 0.0, "crop_padding": 28, "gradient_norm": 5.0}
+CODE: dict[str, Any] = {"batch_size": 256, "weight_decay": 1e-4, "label_smoothing": 0.0, "crop_scale": 0.08, "gradient_norm": 5.0}
 
 
 def three_phases(epochs: tuple[float, float, float], learning_rate: float, **others: Any) -> tuple[Phase, ...]:

@@ -28,9 +28,11 @@ from supernets.space import Architecture, SearchSpace
 from supernets.training import shrinking
 from supernets.training.averaging import Averages
 from supernets.training.children import answers, drawn_children, dropout_of, loss_of, teaching
+from supernets.training.crops import cropped, drawn_crops
 from supernets.training.data import ImageData
 from supernets.training.images import augmented, network_input
 from supernets.training.machine import Machine
+from supernets.training.optimisers import new_optimiser
 from supernets.training.phases import Phase, Recipe
 from supernets.training.repnas_sampler import BranchSampler
 from supernets.training.state import TrainingError, TrainState
@@ -40,6 +42,7 @@ from supernets.training.work import work_per_step
 ORDER, AUGMENTATION, RESOLUTION, CHILD, DROPOUT = range(5)  # streams of random numbers
 VALIDATION_IMAGES = 2000  # at most, after each phase or epoch
 CALIBRATION_IMAGES = 2048
+OPTIMISER_STATE = ("momentum_buffer", "square_avg")  # what optimisers remember of a tensor
 
 
 class Run:
@@ -74,7 +77,7 @@ class Run:
         self._rows = self.machine.group.part(recipe.batch_size)
         self._scaler = self.machine.loss_scaler()
         self._loss_sum = 0.0
-        self._optimiser = self._new_optimiser()
+        self._optimiser = new_optimiser(recipe, self._tensors, weight_scale)
 
     @property
     def steps(self) -> int:
@@ -99,11 +102,13 @@ class Run:
     def state(self) -> TrainState:
         """Return what `restore` needs; the tensors are the live ones."""
         kept = self._optimiser.state
-        momentum = {name: kept[tensor]["momentum_buffer"] for name, tensor in self._tensors.items() if tensor in kept}
+        momentum, squares = (
+            {name: kept[tensor][what] for name, tensor in self._tensors.items() if what in kept.get(tensor, {})} for what in OPTIMISER_STATE
+        )
         gates = {} if self._sampler is None else self._sampler.state()
         averages = {} if self._averages is None else self._averages.tensors
         running = {"loss_sum": self._loss_sum, "epochs": self._epochs, "loss_scale": self._scaler.state_dict()}
-        return TrainState(self.step, self._tensors, momentum, self._teacher, gates, averages, [*self.history, running])
+        return TrainState(self.step, self._tensors, momentum, squares, self._teacher, gates, averages, [*self.history, running])
 
     def restore(self, saved: TrainState, path: Path) -> None:
         """Go to a kept state.
@@ -112,12 +117,13 @@ class Run:
             CheckpointError: its tensors are not those of this supernet.
         """
         check_tensors(path, saved.weights, self._tensors)
-        for part in (saved.momentum, saved.teacher, saved.averages):
+        for part in (saved.momentum, saved.squares, saved.teacher, saved.averages):
             if not set(part) <= set(self._tensors) or any(tensor.shape != self._tensors[name].shape for name, tensor in part.items()):
                 raise CheckpointError(f"file {str(path)!r} holds tensors of another supernet; remove it to begin anew")
         self._load(saved.weights)
-        for name, tensor in saved.momentum.items():
-            self._optimiser.state[self._tensors[name]]["momentum_buffer"] = self.machine.put(tensor)
+        for what, of_what in zip(OPTIMISER_STATE, (saved.momentum, saved.squares), strict=True):
+            for name, tensor in of_what.items():
+                self._optimiser.state[self._tensors[name]][what] = self.machine.put(tensor)
         if self._sampler is not None:
             try:
                 self._sampler.restore(saved.gates)
@@ -174,7 +180,7 @@ class Run:
         if "sort_channels" in phase.actions:
             with torch.no_grad():
                 self._load(sorted_channels(self._tensors, self.space, self._spaces[max(0, number - 1)]))
-        self._optimiser = self._new_optimiser()
+        self._optimiser = new_optimiser(self.recipe, self._tensors, self._weight_scale)
         if self.recipe.averaging is not None:
             self._averages = Averages(self._tensors, self.recipe.averaging)
         self._loss_sum, self._epochs = 0.0, []
@@ -198,39 +204,27 @@ class Run:
         if self.machine.group.first:
             shown = (data.validation_images[:VALIDATION_IMAGES], data.validation_labels[:VALIDATION_IMAGES])
             calibration = data.calibration_images(CALIBRATION_IMAGES)
-            top1 = {name: accuracy(self.space, tensors, network, *shown, calibration) for name, network in networks.items()}
+            different = dict.fromkeys(networks.values())  # of a space of one network both ends are that
+            judged = {network: accuracy(self.space, tensors, network, *shown, calibration) for network in different}
+            top1 = {name: judged[network] for name, network in networks.items()}
         self.machine.group.wait()
         return top1
-
-    def _new_optimiser(self) -> torch.optim.SGD:
-        """Return the optimiser of a phase: no decay of norms and biases.
-
-        Weights that were multiplied by a scale before their norm step as they would without: at its square of the learning rate.
-        """
-        square = self._weight_scale**2
-        scaled = {name for name in self._tensors if square != 1.0 and f"{name.removesuffix('.weight')}.bn.weight" in self._tensors}
-        of = {"decayed": [], "plain": [], "scaled": []}  # type: dict[str, list[Tensor]]
-        for name, tensor in self._tensors.items():
-            of["plain" if tensor.ndim <= 1 else "scaled" if name in scaled else "decayed"].append(tensor)
-        decay = self.recipe.weight_decay
-        groups = [
-            {"params": of["decayed"], "weight_decay": decay, "rate": 1.0}, {"params": of["plain"], "weight_decay": 0.0, "rate": 1.0},
-            *([{"params": of["scaled"], "weight_decay": decay / square, "rate": square}] if of["scaled"] else []),
-        ]  # fmt: skip
-        return torch.optim.SGD(groups, lr=0.1, momentum=self.recipe.momentum, nesterov=True, foreach=True)
 
     def _rng(self, stream: int, *numbers: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, stream, *numbers])
 
-    def _batch(self, number: int, local: int) -> tuple[np.ndarray[Any, Any], Tensor]:
+    def _batch(self, number: int, local: int) -> tuple[Tensor, Tensor]:
+        """Return the pixels (N, H, W, C) and labels (N,) of this process's part of a step's batch, augmented, on the device."""
         epoch, place = divmod(local, self._steps_per_epoch)
         order = self._order(number, epoch)
         rows = order[place * self.recipe.batch_size : (place + 1) * self.recipe.batch_size][self._rows]
-        pixels = augmented(
-            self.images.train_images[rows], self._rng(AUGMENTATION, self.step), self.recipe.crop_padding, self.recipe.flip, self.recipe.batch_size,
-            self._rows,
-        )  # fmt: skip
-        return pixels, torch.from_numpy(self.images.train_labels[rows]).to(self.machine.device)
+        recipe, images, rng, device = self.recipe, self.images.train_images[rows], self._rng(AUGMENTATION, self.step), self.machine.device
+        labels = torch.from_numpy(self.images.train_labels[rows]).to(device)
+        if recipe.crop_scale is None:
+            moved = augmented(images, rng, recipe.crop_padding, recipe.flip, recipe.batch_size, self._rows)
+            return torch.from_numpy(np.ascontiguousarray(moved)).to(device), labels
+        crops = drawn_crops(recipe.batch_size, self.images.side, rng, recipe.crop_scale, recipe.flip, recipe.brightness, recipe.saturation)
+        return cropped(torch.from_numpy(images).to(device), crops, self._rows), labels
 
     def _order(self, number: int, epoch: int) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Return the epoch's order of the training images; kept until another one is asked for."""

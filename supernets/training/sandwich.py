@@ -5,11 +5,13 @@ child at its own resolution. Gradients of the four are summed into one step. Onl
 weight, one weight decay a step is its alone, too. Residual blocks begin as their shortcuts.
 
 `bignas` has the schedule of the paper, and batch size, learning rate, optimiser and gradient clipping of the public
-re-implementation by xfey (SGD, 640 images, 0.128); the paper trains with RMSProp, 4096 images, AutoAugment.
+re-implementation by xfey (SGD, 640 images, 0.128); `bignas-paper` those of the paper (RMSProp, 4096 images, 0.256, no clipping told).
+Both have AutoAugment, which is not here: images are cropped at random and mirrored.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from supernets.training.phases import Phase, Recipe
@@ -24,9 +26,16 @@ RULE: dict[str, Any] = {
 def imagenet() -> Recipe:
     """Return the recipe for ImageNet."""
     return Recipe(
-        "bignas", (Phase("sandwich", 360, 0.128, warmup_epochs=5, **RULE),), batch_size=640, weight_decay=1e-5, crop_padding=28,
+        "bignas", (Phase("sandwich", 360, 0.128, warmup_epochs=5, **RULE),), batch_size=640, weight_decay=1e-5, crop_scale=0.08,
         kernel_transform=False, gradient_norm=5.0, zero_last_norms=True,
     )  # fmt: skip
+
+
+def paper() -> Recipe:
+    """Return the recipe for ImageNet with the paper's optimiser, batch and learning rate; it does not tell its epochs."""
+    own = imagenet()
+    phases = tuple(replace(phase, learning_rate=0.256) for phase in own.phases)
+    return replace(own, name="bignas-paper", phases=phases, batch_size=4096, optimizer="rmsprop", gradient_norm=None)
 
 
 def small(epochs: float = 8, distilled: bool = True) -> Recipe:
@@ -43,4 +52,4 @@ def small(epochs: float = 8, distilled: bool = True) -> Recipe:
     )  # fmt: skip
 
 
-RECIPES = {"bignas": imagenet, "bignas-small": small}
+RECIPES = {"bignas": imagenet, "bignas-paper": paper, "bignas-small": small}

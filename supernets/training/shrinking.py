@@ -19,6 +19,7 @@ DEPTH_3 = {"expand_ratio": (6,), "depth": (3, 4)}
 ANY_DEPTH = {"expand_ratio": (6,)}
 EXPAND_4 = {"expand_ratio": (4, 6)}
 SORT: dict[str, Any] = {"actions": ("sort_channels",)}
+AUGMENTATION: dict[str, Any] = {"crop_scale": 0.08, "brightness": 32 / 255, "saturation": 0.5}  # of the released code, for ImageNet
 FULL_WIDTH = {"width": ("largest",), "inner_width": ("largest",)}  # ResNets: widths shrink last, a multiplier at a time
 FULL_RESNET = {**FULL_WIDTH, "expand_ratio": ("largest",), "extra_depth": ("largest",), "middle": ("largest",)}
 RESNET_DEPTH = {**FULL_WIDTH, "expand_ratio": ("largest",)}
@@ -37,7 +38,7 @@ def taught(
 def imagenet() -> Recipe:
     """Return Once-for-All's own: batch 64 on each of 32 GPUs, learning rates for all of them (appendix B and released code).
 
-    Of its augmentation (random resized crops, colour jitter) only moved and mirrored images are made here.
+    Crops are cut out of the images as they were decoded, which is to one square size.
     """
     student: dict[str, Any] = {"teacher": "full_network", "dropout": 0.1}
     return Recipe(
@@ -51,8 +52,8 @@ def imagenet() -> Recipe:
             taught("expand2", 120, 0.24, {}, 4, warmup_epochs=5, **student, **SORT),
         ),
         batch_size=2048,
-        crop_padding=28,
         validation="epoch",
+        **AUGMENTATION,
     )
 
 
@@ -96,7 +97,7 @@ def imagenet_resnet() -> Recipe:
             taught("expand", 120, 0.24, FULL_WIDTH, 4, warmup_epochs=5, **student, **SORT),
             taught("width", 120, 0.24, {}, 4, warmup_epochs=5, **student),
         ),
-        batch_size=2048, crop_padding=28, kernel_transform=False, validation="epoch",
+        batch_size=2048, kernel_transform=False, validation="epoch", **AUGMENTATION,
     )  # fmt: skip
 
 

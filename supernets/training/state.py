@@ -26,11 +26,12 @@ class TrainingError(ValueError):
 
 @dataclass
 class TrainState:
-    """The state after `step` steps: weights, momentum of the running phase (by tensor), the teacher's tensors, gates, averages, the history."""
+    """The state after `step` steps: weights, momentum of the running phase, mean squared gradients (RMSProp), teacher, gates, averages, history."""
 
     step: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
     momentum: dict[str, Tensor] = field(default_factory=dict)
+    squares: dict[str, Tensor] = field(default_factory=dict)
     teacher: dict[str, Tensor] = field(default_factory=dict)
     gates: dict[str, Tensor] = field(default_factory=dict)
     averages: dict[str, Tensor] = field(default_factory=dict)
@@ -39,7 +40,10 @@ class TrainState:
 
 def write_state(folder: Path, state: TrainState, settings: Mapping[str, Any]) -> None:
     """Write the folder's checkpoint; the one before is there until the new one is whole and on disk."""
-    parts = {"weights": state.weights, "momentum": state.momentum, "teacher": state.teacher, "gates": state.gates, "averages": state.averages}
+    parts = {
+        "weights": state.weights, "momentum": state.momentum, "squares": state.squares, "teacher": state.teacher, "gates": state.gates,
+        "averages": state.averages,
+    }  # fmt: skip
     tensors = {f"{part}/{name}": tensor.detach() for part, of_part in parts.items() for name, tensor in of_part.items()}
     write_tensors(folder / CHECKPOINT_FILE, tensors, {"kind": KIND, "step": state.step, "history": state.history, "settings": settings})
 

@@ -1,7 +1,8 @@
 """One network trained from scratch, as the one phase of the one loop: short, to tell architectures apart (MnasNet's proxy), or whole.
 
-No weights are shared: the loop is given the space of this network alone. `imagenet` and `imagenet_proxy` have MnasNet's schedules
-(Tan et al., CVPR 2019, section 4, and the released trainer), with SGD as everywhere here; the paper has RMSProp and batches of 4096.
+No weights are shared: the loop is given the space of this network alone. `imagenet` and `imagenet_proxy` have MnasNet's schedules and
+RMSProp (Tan et al., CVPR 2019, section 4, and the released trainer: 0.016 for each 256 images of a batch, which is the paper's 0.256
+for 4096). Images are prepared as Inception's are: random crops, brightness, saturation.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from supernets.space import Architecture, SearchSpace
 from supernets.training.data import ImageData
 from supernets.training.loop import TrainProgress, TrainSummary, train
 from supernets.training.phases import Phase, Recipe
+from supernets.training.shrinking import AUGMENTATION
+
+RATE_OF_256 = 0.016  # learning rate for each 256 images of a batch
+MNASNET: dict[str, Any] = {"weight_decay": 1e-5, "optimizer": "rmsprop", **AUGMENTATION}
 
 
 def imagenet() -> Recipe:
-    """Return MnasNet's full training; batch and learning rate are for one machine with a few GPUs."""
-    phase = Phase("network", 350, 0.4, children=("largest",), warmup_epochs=5, dropout=0.2, schedule="exponential")
-    return Recipe("network", (phase,), batch_size=1024, weight_decay=1e-5, crop_padding=28, kernel_transform=False, averaging=0.9999)
+    """Return MnasNet's full training; batch and learning rate are the released trainer's."""
+    phase = Phase("network", 350, 4 * RATE_OF_256, children=("largest",), warmup_epochs=5, dropout=0.2, schedule="exponential")
+    return Recipe("network", (phase,), batch_size=1024, kernel_transform=False, averaging=0.9999, **MNASNET)
 
 
 def imagenet_proxy(epochs: float = 5) -> Recipe:
     """Return MnasNet's proxy: five epochs of the real task."""
-    phase = Phase("proxy", epochs, 0.1, children=("largest",), warmup_epochs=0.1 * epochs)
-    return Recipe("network-proxy", (phase,), batch_size=256, weight_decay=1e-5, crop_padding=28, kernel_transform=False)
+    phase = Phase("proxy", epochs, RATE_OF_256, children=("largest",), warmup_epochs=0.1 * epochs)
+    return Recipe("network-proxy", (phase,), batch_size=256, kernel_transform=False, **MNASNET)
 
 
 def small(epochs: float = 12) -> Recipe:

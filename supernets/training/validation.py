@@ -8,6 +8,7 @@ from supernets.networks.branched import merged_child
 from supernets.networks.functional import Tensors, fold, forward, no_norm
 from supernets.space import Architecture, SearchSpace
 from supernets.training.data import Labels
+from supernets.training.image_rows import ImageRows
 from supernets.training.images import Pixels, input_batches
 
 BATCH_SIZE = 256
@@ -15,7 +16,7 @@ BATCH_SIZE = 256
 
 @torch.no_grad()
 def accuracy(
-    space: SearchSpace, tensors: Tensors, architecture: Architecture, images_NHWC: Pixels, labels: Labels, calibration_NHWC: Pixels
+    space: SearchSpace, tensors: Tensors, architecture: Architecture, images_NHWC: Pixels | ImageRows, labels: Labels, calibration_NHWC: Pixels
 ) -> float:  # fmt: skip
     """Return the share of images a child of the supernet of these tensors classifies rightly, its norms calibrated first."""
     blocks = space.blocks(architecture)

@@ -1,0 +1,162 @@
+"""Folders of images in ImageNet's layout: `train/`, `test/` and `val/`, each with a folder a class; and how one file is decoded.
+
+`val/` beside `test/` is the validation set; alone it is the test set, as in ImageNet. Pixels are uint8 (side, side, channels).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
+MOST_IN_MEMORY = 4 * 10**9  # bytes of decoded images; ImageNet's at 224 pixels are 200 GB
+
+
+class DamagedImageError(ValueError):
+    """An image file that cannot be read, or is not of the size of the others; the text names it."""
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The files of a folder of images: for each part (train, test, maybe validation) its folder and each class's file names."""
+
+    folder: Path
+    class_names: tuple[str, ...]
+    parts: dict[str, tuple[str, tuple[tuple[str, ...], ...]]]
+
+    def files(self, part: str) -> Iterator[str]:
+        """Yield the paths of a part's images, class after class."""
+        name, classes = self.parts[part]
+        return (f"{self.folder}/{name}/{of}/{file}" for of, files in zip(self.class_names, classes, strict=True) for file in files)
+
+    def labels(self, part: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the labels of a part's images, in the same order."""
+        return np.repeat(np.arange(len(self.class_names)), [len(files) for files in self.parts[part][1]])
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 over the names of all files, in order; what is in the files does not count."""
+        digest = hashlib.sha256()
+        for part, (name, classes) in self.parts.items():
+            for of, files in zip(self.class_names, classes, strict=True):
+                digest.update("\0".join((part, name, of, *files, "")).encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+    def shape(self, side: int | None, channels: int | None) -> tuple[int, int, int]:
+        """Return the shape of a decoded image: as asked for, and where nothing is asked as the first training image's."""
+        height, width, depth = decoded(next(self.files("train")), side, channels).shape
+        return height, width, depth
+
+
+def listed(folder: Path) -> ImageFolder:
+    """Return what a folder of images holds.
+
+    Raises:
+        FileNotFoundError: a folder, or all images of a class, is missing.
+        ValueError: the classes of two folders differ.
+    """
+    names = _class_names(folder / "train")
+    parts = {"train": "train", "test": "test" if (folder / "test").is_dir() else "val"}
+    if parts["test"] == "test" and (folder / "val").is_dir():
+        parts["validation"] = "val"
+    for part in parts.values():
+        found = _class_names(folder / part)
+        if found != names:
+            raise ValueError(f"folder {str(folder / part)!r} has the classes {few(found)}; expected those of train/, {few(names)}")
+    return ImageFolder(folder, names, {key: (part, tuple(_image_names(folder / part / name) for name in names)) for key, part in parts.items()})
+
+
+def few(names: tuple[str, ...]) -> str:
+    """Return the first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) if folder.is_dir() else ()
+    if not names:
+        raise FileNotFoundError(f"folder {str(folder)!r} has no class folders; expected train/ and val/ or test/, with a folder of images a class")
+    return names
+
+
+def _image_names(folder: Path) -> tuple[str, ...]:
+    names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES))
+    if not names:
+        raise FileNotFoundError(f"folder {str(folder)!r} has no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+    return names
+
+
+def decoded(file: str, side: int | None, channels: int | None) -> Pixels:
+    """Return the pixels of an image file.
+
+    With `side`, it is scaled so that its shorter edge has it, and its middle is cut out; without, it must be square.
+    `channels` None takes its own: 1 (grey) or 3 (colour).
+
+    Raises:
+        ImportError: the package that decodes images is missing.
+        DamagedImageError: it cannot be read, or is not square.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as error:
+        raise ImportError("reading image files needs the package 'pillow'; install it with pip install 'elastic-latency[train]'") from error
+    try:
+        with Image.open(file) as opened:
+            if channels is None:
+                channels = 1 if opened.mode in ("1", "L", "I", "F") else 3
+            image = opened.convert("L" if channels == 1 else "RGB")
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DamagedImageError(f"image {file!r} cannot be read ({error}); remove it or fetch it again") from error
+    if side is not None and image.size != (side, side):
+        image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
+    if image.width != image.height:
+        raise _other_size(file, image.width, image.height)
+    return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels)
+
+
+def decoded_as(file: str, shape: tuple[int, int, int], side: int | None) -> Pixels:
+    """Return the pixels of an image file, of this shape.
+
+    Raises:
+        DamagedImageError: it cannot be read, or is of another size.
+    """
+    pixels = decoded(file, side, shape[2])
+    if pixels.shape != shape:
+        raise _other_size(file, pixels.shape[1], pixels.shape[0])
+    return pixels
+
+
+def _other_size(file: str, width: int, height: int) -> DamagedImageError:
+    return DamagedImageError(
+        f"image {file!r} is {width}x{height} pixels; expected one square size for all, so give the side to scale to, as in --images FOLDER:side=224"
+    )
+
+
+def read_image_folder(folder: Path, side: int | None = None, channels: int | None = None) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Return the arrays, in memory, and the class names of a folder of images; see `decoded` for `side` and `channels`.
+
+    Raises:
+        ImportError: the package that decodes images is missing.
+        FileNotFoundError, ValueError: see `listed` and `decoded`; or the images are too many for memory.
+    """
+    source = listed(folder)
+    shape = source.shape(side, channels)
+    labels = {part: source.labels(part) for part in source.parts}
+    size = sum(map(len, labels.values())) * int(np.prod(shape))
+    if size > MOST_IN_MEMORY:
+        raise ValueError(
+            f"folder {str(folder)!r} is {size / 1e9:.0f} GB of images when decoded, too much for memory; "
+            f"name a folder to keep them in, as in --images {folder}:side={shape[0]},cache=FOLDER"
+        )
+    arrays: dict[str, Array] = {}
+    for part, of_part in labels.items():
+        arrays[f"{part}_images"], arrays[f"{part}_labels"] = np.empty((len(of_part), *shape), dtype=np.uint8), of_part
+        for row, file in enumerate(source.files(part)):
+            arrays[f"{part}_images"][row] = decoded_as(file, shape, side)
+    return arrays, source.class_names
