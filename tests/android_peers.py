@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,6 +80,27 @@ def wait_for(address: Server, process: subprocess.Popen[bytes], log: Path) -> No
             break
         time.sleep(0.05)
     raise RuntimeError(f"the adb server does not answer: {log.read_text()}")
+
+
+@contextlib.contextmanager
+def server_double(**answers: str) -> Iterator[Server]:
+    """Run a test double of an adb server that knows only `version` and `devices` and answers them so."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection = listener.accept()[0]
+                with connection, contextlib.suppress(OSError):
+                    service = connection.recv(int(connection.recv(4), 16)).decode()
+                    text = answers["devices" if service == "host:devices-l" else "version"]
+                    connection.sendall(f"OKAY{len(text):04x}{text}".encode() if not text.startswith("raw ") else text[4:].encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield Server("127.0.0.1", listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 @dataclass

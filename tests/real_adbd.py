@@ -131,10 +131,13 @@ class RealAdbd:
         """Fill /data/local/tmp but for so many bytes."""
         self.free_disk()
         folder = self.path("/data/local/tmp")
-        file_system = os.statvfs(folder)
-        size = file_system.f_bavail * file_system.f_frsize - leaving_bytes
-        with (folder / "filling").open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        for _ in range(100):  # what runs there may write at the same time
+            file_system = os.statvfs(folder)
+            size = file_system.f_bavail * file_system.f_frsize - leaving_bytes
+            with contextlib.suppress(OSError), (folder / "filling").open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, max(size, 1))
+                return
+        raise RuntimeError(f"{folder} cannot be filled")
 
     def free_disk(self) -> None:
         """Undo `fill_disk`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -139,3 +140,12 @@ def ssh_server(
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@contextlib.contextmanager
+def clean_ssh_server(folder: Path) -> Iterator[Server]:
+    """Run a server, and see that nothing of ours stays on it."""
+    with ssh_server(folder) as running:
+        yield running
+    gc.collect()
+    assert list(folder.glob("elastic-latency-*")) == []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 from adb_double import AdbDouble
 from adb_shell.exceptions import UsbReadFailedError
 from adb_shell.transport.base_transport import BaseTransport
-from android_peers import FOLDER, AdbServer, running_adb_server
+from android_peers import FOLDER, AdbServer, running_adb_server, server_double
 from real_adbd import write_key
 
 from device_agents.android import adb_server, adb_shell_device, discovery
@@ -25,27 +23,6 @@ from device_agents.android.transport import ConnectionLost
 from device_agents.base import DeviceError, DeviceUnreachable, RuntimeMissing
 
 NOWHERE = Server("127.0.0.1", 1)
-
-
-@contextlib.contextmanager
-def server_double(**answers: str) -> Iterator[Server]:
-    """Run a test double of an adb server that knows only `version` and `devices` and answers them so."""
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection = listener.accept()[0]
-                with connection, contextlib.suppress(OSError):
-                    service = connection.recv(int(connection.recv(4), 16)).decode()
-                    text = answers["devices" if service == "host:devices-l" else "version"]
-                    connection.sendall(f"OKAY{len(text):04x}{text}".encode() if not text.startswith("raw ") else text[4:].encode())
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield Server("127.0.0.1", listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
 
 
 class CableDouble(BaseTransport):  # type: ignore[misc]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,9 +14,9 @@ import pytest
 from scripted_agent import keys_of_blocks
 
 pytest.importorskip("asyncssh")
+from echo_agents import EVIL, echo, is_running, killed_afterwards, misbehaving, one_line, settings_read_by_a_shell, until, visits
 from real_sshd import network, one_sshd, run
 
-from device_agents import archive, ssh_login
 from device_agents.base import DeviceError, DeviceUnreachable, VisitPlan, WorkerFailed
 from device_agents.ssh import SshAgent
 from device_agents.ssh_login import HostKeyRefused, LoginRefused
@@ -52,58 +49,6 @@ def folder(tmp_path):
     assert until(lambda: list(place.iterdir()) == []), list(place.iterdir())
 
 
-def echo(server, **settings) -> SshAgent:
-    return SshAgent("pi", **server.settings(**{"runtime": "echo", "python": sys.executable, **settings}))
-
-
-def visits(agent, plans=PLANS):
-    return list(agent.measure({"m": b"x"}, plans))
-
-
-def until(condition, seconds=20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return bool(condition())
-
-
-def worker_pid(visit) -> int:
-    return int(visit.worker.partition("-")[0])
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def when(begun: Path, action) -> threading.Thread:
-    """Do something once a visit is under way, which writes this file."""
-    waiting = threading.Thread(target=lambda: until(begun.exists, 60) and action())
-    waiting.start()
-    return waiting
-
-
-def one_line(caught) -> str:
-    text = str(caught.value)
-    assert len(text.splitlines()) == 1
-    return text
-
-
-def slow_archive(folder: Path, body: str) -> bytes:
-    """An archive whose echo runtime does something when it runs a model."""
-    folder.mkdir()
-    for source in archive.ON_DEVICE.glob("*.py"):
-        text = source.read_text()
-        if source.name == "runtime_echo.py":
-            old = "def _nothing() -> None:\n    pass\n"
-            assert old in text
-            text = text.replace(old, f"def _nothing() -> None:\n    import os, time\n    {body}\n")
-        (folder / source.name).write_text(text)
-    return archive.pack(folder)
-
-
 # --- reaching ---------------------------------------------------------------------------------------------------------------
 
 
@@ -112,7 +57,7 @@ def test_a_device_is_checked_step_by_step_and_measured(sshd, folder):
         found = {check.name: check for check in agent.checks()}
         assert list(found)[:7] == ["reachable", "host key", "login", "python", "folder", "runtime", "cores"]
         assert all(check.passed for check in list(found.values())[:7])
-        assert [visit.plan_id for visit in visits(agent)] == ["p", "q"]
+        assert [visit.plan_id for visit in visits(agent, PLANS)] == ["p", "q"]
 
 
 def test_several_hosts_are_measured_side_by_side(tmp_path, folder):
@@ -146,7 +91,7 @@ def test_a_host_that_only_the_jump_host_reaches_is_measured_through_it(tmp_path,
         )
         (home / ".ssh/known_hosts").write_text(board.known_hosts.read_text() + gate.known_hosts.read_text())
         with SshAgent("board", host="board", runtime="echo", python=sys.executable, folder=str(folder)) as agent:
-            assert len(visits(agent)) == 2
+            assert len(visits(agent, PLANS)) == 2
             assert len(gate.sessions()) == len(board.sessions()) == 1
         gate.change_host_key(known=False)
         gate.stop()
@@ -177,11 +122,11 @@ def test_an_unknown_key_and_one_that_was_revoked_meanwhile_are_refused(sshd, fol
     with echo(sshd, folder=str(folder)) as agent:
         agent.info()
         (sshd.folder / "authorized_keys").write_text("")
-        assert len(visits(agent)) == 2, "a login that stands is not taken back"
+        assert len(visits(agent, PLANS)) == 2, "a login that stands is not taken back"
         sshd.cut()
         with pytest.raises(DeviceUnreachable):
-            visits(agent)
-            visits(agent)
+            visits(agent, PLANS)
+            visits(agent, PLANS)
         with pytest.raises(LoginRefused, match="does not take the key .*ssh-copy-id") as caught:
             agent.connection()
         one_line(caught)
@@ -245,7 +190,7 @@ class Cut:
 
 def test_a_connection_that_is_cut_at_any_moment_loses_nothing_and_measures_nothing_twice(sshd, folder, tmp_path):
     plan = make_plan(ONE_NETWORK, FEW, 0)
-    packed = slow_archive(tmp_path / "altered", "time.sleep(0.02)")
+    packed = misbehaving(tmp_path / "altered", "time.sleep(0.02)")
     rng = random.Random(20)
     errors: list[str] = []
     planned = {visit.id: sorted(visit.subjects) for part in plan.rounds for visit in part.visits}
@@ -275,101 +220,24 @@ def test_a_connection_that_is_cut_at_any_moment_loses_nothing_and_measures_nothi
     assert sum("was lost while running visit" in error for error in errors) >= 3, Counter(errors)
 
 
-def test_a_host_that_is_rebooted_is_reached_again_by_the_same_agent(sshd, folder, tmp_path):
-    begun, on = tmp_path / "begun", tmp_path / "on"
-    packed = slow_archive(tmp_path / "altered", f"open('{begun}', 'w').close(); time.sleep(0.0 if os.path.exists('{on}') else 30)")
-    with echo(sshd, folder=str(folder), worker_archive=packed) as agent:
-        agent.info()
-        stopping = when(begun, sshd.stop)
-        with pytest.raises(DeviceError, match="was lost while running visit 'p'|was killed by SIG") as caught:
-            visits(agent)
-        one_line(caught)
-        stopping.join()
-        with pytest.raises(DeviceUnreachable, match="see that it is on"):
-            agent.connection()
-        on.touch()
-        sshd.start()
-        assert len(visits(agent)) == 2
-    for left in folder.iterdir():
-        os.utime(left, (1, 1))  # the keeper was killed with its host: the next one removes what it left
-    with echo(sshd, folder=str(folder)) as agent:
-        agent.info()
-
-
-def test_a_cable_that_is_pulled_is_noticed_without_the_other_side_s_word(sshd, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(ssh_login, "KEEPALIVE_S", 0.5)
-    begun = tmp_path / "begun"
-    packed = slow_archive(tmp_path / "altered", f"open('{begun}', 'w').close(); time.sleep(60)")
-    with echo(sshd, folder=str(folder), worker_archive=packed) as agent:
-        agent.info()
-        pulling = when(begun, lambda: run("ip", "link", "set", sshd.cable, "down"))
-        started = time.monotonic()
-        with pytest.raises(DeviceUnreachable, match="was lost while running visit 'p'") as caught:
-            visits(agent)
-        assert time.monotonic() - started < 40
-        one_line(caught)
-        pulling.join()
-    sshd.cut()  # what the device's kernel does in the end
-
-
 def test_a_host_that_is_killed_leaves_neither_worker_nor_folder(sshd, folder):
-    program = (
-        "import sys, time\n"
-        "from device_agents.base import VisitPlan\n"
-        "from device_agents.ssh import SshAgent\n"
-        f"agent = SshAgent('pi', **{sshd.settings(runtime='echo', python=sys.executable, folder=str(folder))!r})\n"
-        "iterator = agent.measure({'m': b'x'}, [VisitPlan('p', ('m',), 1), VisitPlan('q', ('m',), 1)])\n"
-        "print(next(iterator).worker, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(archive.__file__).parents[1])}
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment) as host:
-        pid = int(host.stdout.readline().partition("-")[0])
+    with killed_afterwards(sshd, folder=str(folder)) as pid:
         assert is_running(pid) and len(list(folder.iterdir())) == 1
-        host.send_signal(signal.SIGKILL)
     assert until(lambda: not is_running(pid))
 
 
 def test_a_worker_that_hangs_is_killed_on_the_device(sshd, folder, tmp_path):
     mark = tmp_path / "pid"
-    packed = slow_archive(tmp_path / "altered", f"open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(300)")
+    packed = misbehaving(tmp_path / "altered", f"open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(300)")
     with (
         echo(sshd, folder=str(folder), worker_archive=packed, timeout_s=1.0) as agent,
         pytest.raises(WorkerFailed, match="did not answer within 1 s"),
     ):
-        visits(agent)
+        visits(agent, PLANS)
     assert until(lambda: not is_running(int(mark.read_text())))
 
 
 # --- what a device lacks ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    place = tmp_path / "small"
-    place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"this machine gives no tmpfs: {done.stderr.strip()}")
-    yield place
-    run("umount", place)
-
-
-def test_a_full_disk_is_one_clear_line_and_what_fits_afterwards_is_measured(small_disk, sshd):
-    with echo(sshd, folder=str(small_disk)) as agent:
-        agent.info()
-        with pytest.raises(DeviceError, match=r"the disk of device 'pi' .* is full: .* needs 2000000 bytes, and \d+ are free") as caught:
-            list(agent.measure({"m": bytes(2_000_000)}, PLANS))
-        one_line(caught)
-        assert len(visits(agent)) == 2
-    assert until(lambda: list(small_disk.iterdir()) == [])
-
-
-def test_a_disk_that_is_full_from_the_start_is_one_clear_line(small_disk, sshd):
-    (small_disk / "filler").write_bytes(bytes((1 << 20) - 8192))
-    with echo(sshd, folder=str(small_disk)) as agent, pytest.raises(DeviceError, match="is full|No space left") as caught:
-        agent.info()
-    one_line(caught)
 
 
 def test_a_folder_that_the_user_may_not_write_is_refused(sshd):
@@ -377,47 +245,6 @@ def test_a_folder_that_the_user_may_not_write_is_refused(sshd):
         agent.info()
 
 
-def test_python_that_is_missing_or_no_python_is_one_clear_line(sshd):
-    for python, message in (("python3.99", "has no 'python3.99'"), ("/etc/passwd", "Permission denied"), ("/bin/cat", "does not run our program")):
-        with echo(sshd, python=python) as agent, pytest.raises(DeviceError, match=message) as caught:
-            agent.info()
-        one_line(caught)
-
-
-@pytest.mark.parametrize(
-    "evil", ["$(touch {mark})", "`touch {mark}`", "x; touch {mark} #", "' ; touch {mark} ; '", '" ; touch {mark} ; "', "x | touch {mark}"]
-)
+@pytest.mark.parametrize("evil", EVIL)
 def test_no_setting_is_ever_read_by_the_device_s_shell(sshd, tmp_path, evil):
-    mark = tmp_path / "executed"
-    text = evil.format(mark=mark)
-    for settings in ({"python": text}, {"folder": text}, {"folder": f"~/{text}"}, {"venv": text, "python": None}):
-        with echo(sshd, **settings) as agent:
-            try:
-                agent.info()
-            except DeviceError:
-                continue
-    there = tmp_path / text.replace("/", "_")
-    there.mkdir()
-    (there / "python").symlink_to(sys.executable)
-    with echo(sshd, folder=str(there), python=str(there / "python")) as agent:
-        assert agent.info().runtime == "echo"
-    assert not mark.exists()
-
-
-def test_throttling_that_vcgencmd_reports_reaches_the_host(tmp_path, folder):
-    """Stands in for vcgencmd by a script, on the PATH that sshd gives its sessions."""
-    programs, answer = tmp_path / "programs", tmp_path / "answer"
-    programs.mkdir()
-    (programs / "vcgencmd").write_text(f'#!/bin/sh\n[ "$1" = get_throttled ] && cat {answer}\n')
-    (programs / "vcgencmd").chmod(0o755)
-    answer.write_text("throttled=0x50000\n")
-    packed = slow_archive(tmp_path / "altered", f"open({str(answer)!r}, 'w').write('throttled=0x50005\\n')")
-    with one_sshd(tmp_path / "device", extra=[f"SetEnv PATH={programs}:/usr/bin:/bin"]) as server:
-        agent, later = (echo(server, folder=str(folder), worker_archive=packed) for _ in range(2))
-        with agent:
-            found = {check.name: check for check in agent.checks()}
-            assert found["throttling"].passed is True, "what was once since boot does not count"
-            (visit,) = visits(agent, PLANS[:1])
-            assert (visit.state_before.throttled, visit.state_after.throttled) == (False, True)
-        with later:
-            assert {check.name: check for check in later.checks()}["throttling"].passed is False
+    assert settings_read_by_a_shell(sshd, tmp_path, evil) == []

@@ -1,24 +1,25 @@
 """The commands on a phone that a real adbd plays, with the native stand-in for benchmark_model: check, collect, the whole run, and farms.
 
-Where each fault is tested against the real daemon (D: test_device_agents_adb_real.py) or server (S: test_device_agents_ssh_real.py), or
-through the commands (here, or C: test_profiler_devices_ssh.py):
+Where each fault is tested through `profiler collect` against a real daemon (A: test_profiler_devices_adb_faults.py) or server (S:
+test_profiler_devices_ssh_faults.py): one line and its exit code, nothing lost, nothing measured twice, and the same command makes the
+table whole. What an agent is tested for by itself is in D (test_device_agents_adb_real.py) and E (test_device_agents_ssh_real.py).
 
-    cable pulled in push, run and pull, 50 moments   D cable_pulled_at_50_random_moments, cable_that_stays_out; S a_connection_that_is_cut,
-                                                     a_cable_that_is_pulled, a_host_that_is_rebooted
-    unauthorised key, key revoked meanwhile          D key_revoked_meanwhile; S an_unknown_key_and_one_that_was_revoked; here typed_wrong
-    unwritable target                                D folder_that_its_shell_may_not_write_to; S a_folder_that_the_user_may_not_write
-    device disk full                                 D full_disk_is_one_sentence; S a_full_disk, a_disk_that_is_full_from_the_start
-    runner missing, or of a wrong architecture       D missing_runner, runner_of_another_architecture; S python_that_is_missing
-    runner crashing, rubbish, truncated              D fault_of_the_runner (_crash, _rubbish, _truncated, _noisy, _fallback)
-    runner hanging                                   D hanging_runner_is_ended; S a_worker_that_hangs_is_killed
-    runner of an older format                        D older_format_is_read, fault_of_the_runner (_old)
-    two devices with one name                        here two_phones_with_one_serial, two_phones_of_one_model
-    thermal status rising, and staying high          D rising_thermal_status, thermal_status_that_stays_high; S throttling_that_vcgencmd_reports
-    battery low                                      D low_battery_is_one_sentence
-    clock stepping                                   D stepping_clock_of_the_phone; C a_clock_that_steps
-    host key changed                                 S a_changed_host_key_is_refused
-    metacharacters in every name                     D names_of_models_runners_and_folders; S no_setting_is_ever_read; here, C: never_executed
-    this computer's process killed                   here and C killed_at_any_moment; S a_host_that_is_killed
+    cable pulled in push, run and pull, 50 moments   A pulled_again_and_again, stays_out; D cable_pulled_at_50_random_moments; S lost,
+                                                     cable_that_is_pulled, rebooted; E connection_that_is_cut_at_any_moment
+    unauthorised key, key revoked meanwhile          A and S key_that_is_revoked_meanwhile; here and C typed_wrong
+    unwritable target                                here and C typed_wrong
+    device disk full, before and meanwhile           A and S disk_that_is_full_or_fills_up
+    runner missing, of a wrong architecture,         A each_fault_of_the_runner; D another_architecture; S each_fault_of_the_worker,
+    crashing, hanging, rubbish, truncated            python_or_a_runtime_that_is_missing
+    runner of an older format                        A each_fault_of_the_runner (_old), runner_of_an_older_format
+    two devices with one name                        test_profiler_devices_adb_server.py two_phones_of_one_model, of_one_serial
+    thermal status rising, and staying high          A thermal_status_that_rises, that_stays_high; S throttling_that_the_firmware_tells
+    battery low, before and meanwhile                A battery_that_is_low_or_runs_low
+    clock stepping                                   A and S clock_that_steps
+    host key changed                                 S host_key_that_changed
+    device restarted                                 A phone_that_restarts; S host_that_is_rebooted
+    metacharacters in every name                     here and C (test_profiler_devices_ssh.py) never_executed; D never_executed; E no_setting
+    this computer's process killed                   here and C killed_at_any_moment; E a_host_that_is_killed
 """
 
 from __future__ import annotations
@@ -184,26 +185,6 @@ def test_what_is_typed_wrong_is_one_line_that_says_what_to_do(
     ):  # fmt: skip
         assert said in refused(capsys, *collect, *words, ends_with=code), words
     assert not (tmp_path / "never.lut").exists() or visits_of(tmp_path / "never.lut") == []
-
-
-def test_two_phones_with_one_serial_or_of_one_model_are_never_chosen_between(
-    phone: dict[str, Any], adbd: RealAdbd, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from device_agents.android import discovery
-    from device_agents.android.discovery import Attached, Found
-
-    real_open = discovery.open_transport
-    monkeypatch.setattr(discovery, "open_transport", lambda address, key=None, *rest: real_open(address, adbd.key))
-    with real_adbd() as other:
-        other.authorise(adbd.key)
-        here = [Attached("0123456789ABCDEF", "device", f"tcp:{each.serial}", f"0123456789ABCDEF (port {each.port})") for each in (adbd, other)]
-        monkeypatch.setattr(discovery, "attached", lambda server=None: Found(tuple(here)))
-        collect = ("collect", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick", "--out", tmp_path / "never.lut")
-        said = refused(capsys, *collect, "--device", "phone", "--address", "0123456789ABCDEF", ends_with=1)
-        assert "several attached devices have the serial '0123456789ABCDEF'" in said and str(adbd.port) in said and str(other.port) in said
-        declare(tmp_path, twin={**{k: v for k, v in phone.items() if k != "address"}, "model": "Pixel 1"})
-        said = refused(capsys, *collect, "--device", "twin", ends_with=1)
-        assert "is any phone of model 'Pixel 1'" in said and "set `address`" in said
 
 
 @pytest.mark.parametrize("odd", ["$(touch executed)", "; touch executed;", "`touch executed`", "a'b\"c & touch executed"])

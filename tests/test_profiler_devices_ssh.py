@@ -19,14 +19,8 @@ import pytest
 pytest.importorskip("asyncssh")
 pytest.importorskip("ai_edge_litert")
 from arm64_root import arm64_root
-from device_runs import COMMAND, FEW, RESOLUTION, SMALL, SPACE, assert_table, declare, measure_little, refused, typed, visits_of, whole_run
+from device_runs import COMMAND, RESOLUTION, SPACE, assert_table, declare, measure_little, refused, typed, visits_of, whole_run
 from real_sshd import Sshd, one_sshd
-
-from device_agents import archive
-from device_agents.ssh import SshAgent
-from luts.store import MeasurementStore
-from profiler.measuring.collect import collect
-from profiler.measuring.plan import make_plan
 
 pytestmark = [pytest.mark.device_services, pytest.mark.timeout(900)]
 
@@ -117,28 +111,6 @@ def test_the_whole_run_works_on_an_arm64_system(board: Sshd, here: Path, accurac
     assert (verification.format, verification.condition["device"], verification.condition["runtime"]) == ("tflite", "raspberrypi4", "litert")
     table = here / "run" / "latency-device.lut"
     assert_table(table, MODES, device="raspberrypi4", cpu_model="Raspberry Pi 4 Model B Rev 1.4")
-
-
-def test_a_clock_that_steps_changes_neither_what_is_measured_nor_its_order(pi: dict[str, Any], here: Path) -> None:
-    """The worker there reads a clock that jumps 30 years to and fro ten times a second."""
-    altered = here / "altered"
-    altered.mkdir()
-    for source in archive.ON_DEVICE.glob("*.py"):
-        text = source.read_text()
-        if source.name == "system_state.py":
-            assert "= time.time_ns" in text
-            text = text.replace("= time.time_ns", "= lambda: time.time_ns() - 10**18 * (time.monotonic_ns() // 10**8 % 2)")
-        (altered / source.name).write_text(text)
-    plan = make_plan(SMALL, FEW, 0)
-    settings = {key: value for key, value in pi.items() if key != "transport"}
-    with MeasurementStore(here / "pi.lut") as store, SshAgent("pi", **settings, worker_archive=archive.pack(altered)) as agent:
-        summary = collect(SMALL, agent, store, plan)
-        made = [visit for _, visit, _ in store.samples("block")]
-    assert summary.complete and summary.measured_visits == plan.visit_count
-    moments = [visit.state_before["unix_time_ns"] for visit in made]
-    assert moments != sorted(moments), "the clock did step"
-    assert [visit.number for visit in made] == sorted(visit.number for visit in made)
-    assert_table(here / "pi.lut", MODES, device="pi")
 
 
 # --- what is typed wrong ----------------------------------------------------------------------------------------------------

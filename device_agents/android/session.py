@@ -31,6 +31,7 @@ BUNDLE_BYTES = 32 << 20  # of models that are sent as one file
 RECONNECT_PAUSES_S = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # a phone that restarts is back after about a minute
 CLOSING_PAUSES_S = (0.1, 0.5, 1.0)
 UNPACK_TIMEOUT_S = 120.0
+FULL_BYTES = 64 << 10  # what a visit writes is kept by a disk with more left than that
 
 
 class Session:
@@ -139,6 +140,14 @@ class Session:
             raise DeviceError(f"device {self.device!r} has no space left for {path!r}: {free} of {len(data)} bytes; remove files there") from error
         return path
 
+    def refuse_full_disk(self) -> None:
+        """Raise DeviceError where the disk has no room for what a runner prints: a visit that failed there says nothing of the runner."""
+        free = self._free_bytes()
+        if free is not None and free < FULL_BYTES:
+            raise DeviceError(
+                f"device {self.device!r} has no space left for what its runner prints: {free} bytes are free; remove files there, and go on"
+            )
+
     def _free_bytes(self) -> int | None:
         words_of_line = self.shell(f"df -k {words([str(self.folder)])} | tail -n 1").text.split()
         return int(words_of_line[-3]) * 1024 if len(words_of_line) >= 5 and words_of_line[-3].isdecimal() else None
@@ -193,6 +202,7 @@ class Session:
         self.push(f"{PurePosixPath(folder).name}/batch.sh", batch.script(folder, tasks, reading, mask).encode())
         ended = self.shell(batch.start_script(folder))
         if ended.exit_code:
+            self.refuse_full_disk()
             said = ended.stderr.decode(errors="replace").strip()[-200:]
             raise DeviceError(f"device {self.device!r} could not start a batch in {folder!r} ({said}); measure again")
         return folder
@@ -204,6 +214,7 @@ class Session:
             return None
         found = batch.polled(ended.stdout, seen, self.token)
         if found is None:
+            self.refuse_full_disk()
             said = (ended.stderr or ended.stdout).decode(errors="replace").strip()[-200:]
             raise DeviceError(f"device {self.device!r} answered a look at its batch with {said!r}; measure again")
         return found

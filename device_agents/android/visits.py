@@ -96,7 +96,7 @@ class Visits:
             if polled is None:
                 raise DeviceError(f"device {self._device!r} lost its session's folder {folder!r} meanwhile; measure again")
             for finished in polled.finished:
-                visit, hot = self._visit(plans[seen], finished)
+                visit, hot = self._visit_unless_full(plans[seen], finished)
                 seen, seen_at_s = seen + 1, self._clock()
                 if hot:
                     self._session.stop(folder)
@@ -144,6 +144,13 @@ class Visits:
                        warmup_s=p.warmup_s, flags=p.flags)  # fmt: skip
 
     # --- one visit -------------------------------------------------------------------------------------------------------
+
+    def _visit_unless_full(self, plan: VisitPlan, finished: batch.Finished) -> tuple[Visit, bool]:
+        try:
+            return self._visit(plan, finished)
+        except WorkerFailed:
+            self._session.refuse_full_disk()
+            raise
 
     def _visit(self, plan: VisitPlan, finished: batch.Finished) -> tuple[Visit, bool]:
         """Return the visit, and whether the phone was too hot in it."""
