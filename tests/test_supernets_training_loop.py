@@ -15,9 +15,11 @@ torch = pytest.importorskip("torch")
 
 from supernets import spaces
 from supernets.networks.checkpoint import CheckpointError, load_supernet, read_tensors, supernet_metadata
+from supernets.training import run as run_module
 from supernets.training.data import ImageData
 from supernets.training.loop import train
 from supernets.training.phases import Phase, Recipe
+from supernets.training.run import Run
 from supernets.training.state import KIND, TrainingError, locked
 
 pytestmark = pytest.mark.torch
@@ -113,6 +115,19 @@ def test_metadata_tell_how_the_weights_were_made(space, images, tmp_path):
     assert Recipe.from_dict(settings["recipe"]) == replace(RECIPE, phases=RECIPE.phases[:1])
     assert (origin["command"], origin["images"], origin["threads"]) == ("profiler train", "columns", 1)
     assert metadata["history"][0]["validation_top1"].keys() == {"largest", "smallest"}
+
+
+def test_corners_that_are_one_network_are_judged_once(space, images, monkeypatch):
+    judged, original = [], run_module.accuracy
+    monkeypatch.setattr(run_module, "accuracy", lambda *arguments: (judged.append(arguments[2]), original(*arguments))[1])
+    one = {"kernel_size": (3,), "expand_ratio": (3,), "depth": (2,), "resolution": (12,)}
+    phases = [replace(RECIPE.phases[0], name=str(sides), epochs=1, restriction={**one, "resolution": sides}) for sides in ((12,), (8, 12))]
+    run = Run(space, images, replace(RECIPE, phases=tuple(phases)), 0)
+    while run.step < run.steps:
+        run.advance()
+    assert [network["resolution"] for network in judged] == [12, 12, 8]
+    first, second = (entry["validation_top1"] for entry in run.history)
+    assert set(first) == set(second) == {"largest", "smallest"} and first["largest"] == first["smallest"]
 
 
 @pytest.mark.parametrize("finished", [False, True])
