@@ -57,6 +57,26 @@ def test_batches_are_averaged_by_their_size(network):
         torch.testing.assert_close(value, (4 * alone[0][name] + 12 * alone[1][name]) / 16, atol=1e-5, rtol=1e-4)
 
 
+def test_means_of_equal_batches_are_those_of_the_concatenated_ones_and_variances_lack_that_of_the_means(network):
+    blocks, tensors = network
+    parts = batches(8, 8, 8, 8)
+    found, whole = calibrate(blocks[:1], tensors, parts), calibrate(blocks[:1], tensors, [torch.cat(parts)])
+    mean, var = "stem.conv.bn.running_mean", "stem.conv.bn.running_var"
+    torch.testing.assert_close(found[mean], whole[mean], atol=1e-7, rtol=1e-6)
+    means = torch.stack([stem_map(tensors, part).mean((0, 2, 3)) for part in parts])
+    torch.testing.assert_close(found[var] + means.var(0, unbiased=False), whole[var], atol=1e-6, rtol=1e-5)
+
+
+def test_batches_that_look_alike_give_every_norm_what_the_concatenated_ones_do(network):
+    """Statistics of later norms depend on how a batch was normalised before: here, in both cases, the same way."""
+    blocks, tensors = network
+    (x,) = batches(16)
+    found, whole = (calibrate(blocks, tensors, parts) for parts in ([x, x.flip(0), x.roll(5, 0)], [torch.cat([x, x.flip(0), x.roll(5, 0)])]))
+    assert found.keys() == whole.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, whole[name], atol=1e-5, rtol=1e-4)
+
+
 def test_every_norm_gets_statistics_and_no_weight_changes(network):
     blocks, tensors = network
     copies = {name: tensor.clone() for name, tensor in tensors.items()}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,20 +89,24 @@ class PaddedBehindTheNorm(BranchedOperations):
     """The fault: zeros around the map of the inner norm, where the merged convolution has that norm's answer to zero."""
 
     def _two_parts(self, x, convolution, branch):
-        weight = self._tensors[f"{convolution.name}.weight"][..., 1:2, 1:2]
-        y = self._norm(F.conv2d(x, weight), inner_name(convolution, branch), self._tensors)
-        return F.conv2d(y, self._tensors[f"{convolution.name}.{branch}.weight"], None, convolution.stride, convolution.padding)
+        middle, groups = slice(convolution.padding, convolution.padding + 1), convolution.groups
+        weight = self._tensors[f"{convolution.name}.weight"][..., middle, middle]
+        y = self._norm(F.conv2d(x, weight, groups=groups), inner_name(convolution, branch), self._tensors)
+        outer = self._tensors[f"{convolution.name}.{branch}.weight"]
+        return F.conv2d(y, outer, None, convolution.stride, convolution.padding, 1, groups)
 
 
-def test_padding_behind_the_norm_would_differ_at_the_border_and_only_there():
-    blocks, kept = [BlockSpec("conv_bias", 11, CHANNELS, CHANNELS, kernel_size=3, name="b")], {"b.conv": (POINT_KXK,)}
+@pytest.mark.parametrize("groups", [1, 2, CHANNELS])
+@pytest.mark.parametrize("kernel_size", [3, 5, 7])
+def test_padding_behind_the_norm_would_differ_at_the_border_and_only_there(kernel_size, groups):
+    blocks, kept = [replace(block(kernel_size, 1, groups), activation="none")], {"b.conv": (POINT_KXK,)}
     tensors, x = double(random_branched_tensors(blocks, kept, torch.Generator().manual_seed(0))), images(blocks)
     convolution = branched_convolution(blocks[0])
     plain = forward(blocks, x, merged(blocks, tensors, kept), running_norm)
     wrong = PaddedBehindTheNorm(tensors, running_norm, kept).convolution(x, convolution)
-    difference = (plain - wrong).abs()
+    difference, border = (plain - wrong).abs(), slice(kernel_size // 2, -(kernel_size // 2))
     assert difference.max() > 1e-3
-    assert difference[..., 1:-1, 1:-1].max() < 1e-10
+    assert difference[..., border, border].max() < 1e-10
 
 
 # --- whole networks ---------------------------------------------------------------------------------------------------
