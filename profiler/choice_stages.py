@@ -41,8 +41,8 @@ def _fit_both(run: Run, report: Report) -> str:
         run.log.finish("fit", inputs)
     run.chosen_accuracy, quality = best_accuracy(folder)
     _write_facts(run)
-    figures = f"RMSE {quality.rmse_points:.2f} points, Kendall {quality.kendall:.2f} on {quality.test_count} subnets"
-    return f"best accuracy predictor {run.chosen_accuracy}: {figures}"
+    figures = f"RMSE {quality.rmse_points:.2f} points, Kendall {quality.kendall:.2f} on {quality.test_count} subnets held out"
+    return f"accuracy predictor {run.chosen_accuracy}, chosen by cross-validation: {figures}"
 
 
 def _fit_latency(run: Run) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from profiler.cli.device_options import Address, Batch, Cluster, Delegate, DevicesFile, Precision, Runner, Set, device_names, settings_of
 from profiler.cli.options import (
+    MOST_ROUNDS,
     AsJson,
     BadOptionError,
     Cores,
@@ -51,7 +52,9 @@ def command(
         str | None, typer.Option("--ray", help="Ray cluster whose hosts the devices hang on: HOST:PORT, auto, or local for one on this machine.")
     ] = None,
     preset: Annotated[str, typer.Option("--preset", help="full, or quick for tiny spaces and first looks.")] = "full",
-    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Rounds of visits; more than before adds to a finished table.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, max=MOST_ROUNDS, help="Rounds of visits; more than before adds to a finished table.")
+    ] = None,
     time_budget: Annotated[
         str | None,
         typer.Option(

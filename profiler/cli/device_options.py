@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from profiler.cli.options import BadOptionError
+from profiler.cli.options import MOST_IMAGES_A_RUN, BadOptionError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,7 +25,7 @@ Runner = Annotated[str | None, typer.Option("--runner", help="Program that times
 Cluster = Annotated[str | None, typer.Option("--cluster", help="Cores of a phone by their speed: big, middle or little.")]
 Delegate = Annotated[str | None, typer.Option("--delegate", help="What executes the models, such as cpu, xnnpack, gpu or nnapi.")]
 Precision = Annotated[str | None, typer.Option("--precision", help="What the model files hold, such as float32 or int8.")]
-Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Images a run.")]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, max=MOST_IMAGES_A_RUN, help="Images a run.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any setting of the device, as in devices.toml: KEY=VALUE; of one of several devices: DEVICE.KEY=VALUE. Repeatable."),

@@ -14,6 +14,7 @@ import typer
 MOST_SCORED = 10_000_000  # networks of one search; the reference search scores 50,000, a hundred times more is of no use
 MOST_SAMPLED = 1_000_000  # subnets of one sampling; at ten milliseconds each they take three hours
 MOST_IMAGES_A_RUN = 65_536
+MOST_ROUNDS = 10_000  # a round takes a minute or more; a plan of so many has them all in memory
 LARGEST_SEED = 2**32 - 1  # what every generator of random numbers here takes
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from profiler.cli.device_options import Batch, Precision
 from profiler.cli.options import AsJson, Cores, DeviceName, Runtime, Threads, latency_budget, parse_cores, typed
 
 
@@ -17,6 +18,8 @@ def command(
     runtime: Runtime = None,
     threads: Threads = None,
     cores: Cores = None,
+    precision: Precision = None,
+    batch: Batch = None,
     devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
     table: Annotated[str | None, typer.Option("--table", help="Latency table of the same condition, to predict from.")] = None,
     latency: Annotated[
@@ -45,8 +48,9 @@ def command(
     from profiler.subnet import read_subnet
     from profiler.verifying import verify_subnet
 
+    given = {name: value for name, value in (("precision", precision), ("batch", batch)) if value is not None}
     with typed():
-        connected = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file)
+        connected = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file, settings=given)
     record = read_subnet(subnet)
     with connected as agent:
         info = agent.info()

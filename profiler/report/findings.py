@@ -236,7 +236,8 @@ def accuracy_sentence(rows: Sequence[AccuracyPredictorRow], reliability: float |
     chosen = next((row for row in rows if row.chosen), None)
     text = "Judged on subnets that no predictor was fitted on."
     if chosen is not None and chosen.rmse is not None:
-        text += f" The search uses the {predictor_label(chosen.name)} one, which is {display.points(chosen.rmse)} points off (root mean square)."
+        used = f"the {predictor_label(chosen.name)} one, chosen by cross-validation on the other subnets"
+        text += f" The search uses {used}: it is {display.points(chosen.rmse)} points off (root mean square)."
     if reliability is not None:
         text += f" The measured accuracies themselves have a split-half reliability of {display.decimals(reliability, 2)}, the limit of any ranking."
     return text
