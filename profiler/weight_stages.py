@@ -56,11 +56,9 @@ def _refuse_space_of_another_kind(run: Run) -> None:
 
 
 def _refuse_images_of_another_kind(run: Run) -> None:
-    """Do nothing where the images that come with the package fit the space; a user's own are read when they are needed."""
+    """Do nothing where the images fit the space; folders of images are decoded into their cache here, if they have one."""
     from supernets.training.data import open_images
 
-    if run.images == run.settings.images:
-        return
     blocks, data = run.space.blocks(run.space.smallest()), open_images(run.images)
     wanted, given = (blocks[0].in_channels, blocks[-1].out_channels), (data.channels, data.classes)
     if wanted != given:
