@@ -37,13 +37,13 @@ def find_weights(run: Run) -> None:
     run.images = settings.images or own or settings.size.images
     if not run.images:
         raise ValueError("a run with weights of your own, or one that trains them, needs the images to judge subnets on; give them with --images")
-    _refuse_images_of_another_kind(run)
     if trained_here and run.system.trains:
         _refuse_recipe_of_another_kind(run)
     if not trained_here:
         run.weights = settings.weights or shipped[0]  # type: ignore[index]
         run.weights_from = "weights that come with the package" if settings.weights is None else f"weights given: {run.weights}"
         _refuse_weights_of_another_space(run)
+    _refuse_images_of_another_kind(run)
 
 
 def _refuse_space_of_another_kind(run: Run) -> None:
