@@ -104,7 +104,7 @@ def _accuracies(run: Run, report: Report, stack: ExitStack) -> tuple[AccuracySou
     trained = ProxyAccuracies(
         search_space(run.space.name), run.images, store, proxy_recipe(run), seed=settings.seed, validation_images=numbers.validation_images,
         calibration_images=numbers.calibration_images, workers=settings.workers, folder=run.folder / "training" / "proxy",
-        progress=lambda done, total: report(done, total, "networks of this generation trained"),
+        progress=lambda done, total: report(done, total, "networks of this generation trained"), device=settings.training_device,
     )  # fmt: skip
     return Asked(stack.enter_context(trained)), "proxy"
 

@@ -100,6 +100,7 @@ class RunSettings:
     strategy: str | None = None
     objective: str | None = None
     latency: str = "lut"
+    training_device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:

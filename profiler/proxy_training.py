@@ -60,7 +60,7 @@ class ProxyAccuracies:
     `images` are named as `supernets.training.data.open_images` takes them, `recipe` is one of `supernets.training.static`. Up to
     `workers` processes of one thread train side by side; they are fresh ones, so a script that calls this does so under
     `if __name__ == "__main__":`. In `folder` (a temporary one by default) trainings that were stopped go on. `progress` is called
-    with how many of a population's accuracies are known.
+    with how many of a population's accuracies are known. `device` (cpu or cuda) is where networks are trained, in full precision.
 
     Raises:
         ValueError, OSError: the images are missing or not understood, or too few.
@@ -69,6 +69,7 @@ class ProxyAccuracies:
     def __init__(
         self, space: SearchSpace, images: str, store: MeasurementStore, recipe: Recipe, *, seed: int = 0, validation_images: int = 1000,
         calibration_images: int = 2048, workers: int = 2, folder: Path | None = None, progress: Progress | None = None,
+        device: str = "cpu",
     ) -> None:  # fmt: skip
         if workers < 1:
             raise ValueError(f"workers is {workers}; expected at least 1")
@@ -76,7 +77,7 @@ class ProxyAccuracies:
         self._space, self._store, self._workers, self._progress = space, store, workers, progress
         self._temporary = TemporaryDirectory()
         place = Path(self._temporary.name if folder is None else folder) / self.protocol.weights_sha256[:16]
-        self._task = ProxyTask(space.name, images, recipe.to_dict(), seed, validation_images, calibration_images, str(place))
+        self._task = ProxyTask(space.name, images, recipe.to_dict(), seed, validation_images, calibration_images, str(place), device)
         self._known = {row.architecture: row for row in store.accuracies(self.protocol)}
         self._stop = SPAWN.Event()
         self._pool: ProcessPoolExecutor | None = None

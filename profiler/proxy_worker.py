@@ -36,7 +36,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class ProxyTask:
-    """What every process needs: names of space and images, the recipe as a mapping, and the folder that stopped trainings are kept in."""
+    """What every process needs: names of space and images, the recipe as a mapping, the folder that stopped trainings are kept in, and the device."""
 
     space: str
     images: str
@@ -45,6 +45,7 @@ class ProxyTask:
     validation_images: int
     calibration_images: int
     folder: str
+    device: str = "cpu"
 
 
 _given: list[tuple[ProxyTask, Event]] = []  # of this process, by `prepare`
@@ -89,6 +90,7 @@ def train_and_judge(values: Mapping[str, Any]) -> Hits:
 
 def trained_hits(task: ProxyTask, values: Mapping[str, Any], stopped: Callable[[], bool]) -> Hits:
     """Return what `train_and_judge` does; `stopped` is asked after every step."""
+    from supernets.training.machine import Machine
     from supernets.training.phases import Recipe
     from supernets.training.static import train_network
 
@@ -100,7 +102,8 @@ def trained_hits(task: ProxyTask, values: Mapping[str, Any], stopped: Callable[[
         if stopped():
             raise Stopped
 
-    weights = train_network(space, architecture, images, Recipe.from_dict(task.recipe), folder, task.seed, threads=1, progress=look).weights
+    recipe, machine = Recipe.from_dict(task.recipe), Machine(task.device)
+    weights = train_network(space, architecture, images, recipe, folder, task.seed, threads=1, progress=look, machine=machine).weights
     hits = _judged(weights, architecture, images, task)
     shutil.rmtree(folder)
     return hits

@@ -15,6 +15,7 @@ from supernets.spaces import space as search_space
 
 if TYPE_CHECKING:
     from supernets.training.loop import TrainProgress
+    from supernets.training.machine import Machine
     from supernets.training.phases import Recipe
 
 
@@ -22,11 +23,12 @@ def find_weights(run: Run) -> None:
     """Find weights and images, given or shipped, before hours of measuring that could come to nothing.
 
     Raises:
-        ValueError: there are no weights or images, or weights, images or recipe do not fit the space.
+        ValueError: there are no weights or images, weights, images or recipe do not fit the space, or there is no such training device.
         UnknownRecipeError: no recipe has that name.
         FileNotFoundError: the weights are not there.
     """
     _refuse_space_of_another_kind(run)
+    machine(run)
     settings, shipped = run.settings, shipped_weights(run.space.name)
     trained_here = settings.train or not run.system.trains or (settings.system != "ofa" and settings.weights is None)
     if settings.weights is None and not trained_here and shipped is None:
@@ -95,9 +97,21 @@ def train_weights(run: Run, report: Report) -> str:
     from supernets.training.recipes import recipe
 
     own, whole = recipe(run.settings.size.recipe), search_space(run.space.name)
-    summary = train(whole, open_images(run.images), own, run.folder / "training", run.settings.seed, 1, shown_in(report))
+    summary = train(whole, open_images(run.images), own, run.folder / "training", run.settings.seed, 1, shown_in(report), machine=machine(run))
     run.weights = summary.weights
     return f"trained on {run.images} by recipe {own.name} in {summary.steps} steps"
+
+
+def machine(run: Run) -> Machine:
+    """Return on what the run trains.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    from supernets.training.machine import Machine
+
+    device = run.settings.training_device
+    return Machine(device, mixed_precision=device.startswith("cuda"))
 
 
 def shown_in(report: Report) -> Callable[[TrainProgress], None]:
@@ -126,7 +140,8 @@ def retrain(run: Run, report: Report) -> str:
     record, recipe = read_subnet(run.subnet_file), full_recipe(run)
     folder = run.folder / "training" / digest(record.architecture.to_dict(), recipe.to_dict(), run.images)
     whole = search_space(run.space.name)
-    trained = train_network(whole, record.architecture, open_images(run.images), recipe, folder, run.settings.seed, 1, shown_in(report))
+    images, seed = open_images(run.images), run.settings.seed
+    trained = train_network(whole, record.architecture, images, recipe, folder, seed, 1, shown_in(report), machine=machine(run))
     run.weights = trained.weights
     if record.weights_sha256 != sha256_of(run.weights):
         run.log.begin("export")

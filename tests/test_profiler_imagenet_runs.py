@@ -100,3 +100,12 @@ def test_images_that_are_missing_are_told_in_one_line_before_anything_is_measure
     text = f"{result.output}{result.exception}"
     assert result.exit_code != 0 and said in text, text
     assert len(str(result.exception).splitlines()) == 1 and not list((tmp_path / "run").glob("*.lut"))
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_training_device_that_is_none_is_told_before_anything_is_measured(system: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    arguments = ["run", "--system", system, "--preset", "tiny", "--device", "simulated", "--out", str(tmp_path / "run"), "--training-device", "tpu"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code != 0 and str(result.exception) == "device 'tpu' is unknown to training; expected cpu or cuda"
+    assert not list((tmp_path / "run").glob("*.lut"))

@@ -128,7 +128,8 @@ Images = Annotated[
     str,
     typer.Option(
         "--images",
-        help="fashion-mnist-subset (comes with the package), fashion-mnist, an image folder (train/, test/, a folder a class) or an .npz file.",
+        help="fashion-mnist-subset (comes with the package), fashion-mnist, an image folder (train/, test/, a folder a class), such a folder with"
+        " the side to scale to and where to keep it decoded (DIR:side=224,cache=FOLDER), or an .npz file.",
     ),
 ]
 Weights = Annotated[

@@ -80,6 +80,9 @@ def command(
     latency: Annotated[
         str, typer.Option("--latency", help="Where the search's latencies are from: lut (the table's predictor), or device (each network measured).")
     ] = "lut",
+    training_device: Annotated[
+        str, typer.Option("--training-device", help="cpu or cuda: where networks are trained, in half precision where that is safe on a GPU.")
+    ] = "cpu",
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -105,6 +108,7 @@ def command(
             space=space, out=out, device=device, devices_file=devices_file, threads=threads, cores=parse_cores(cores), device_settings=given,
             preset=preset, images=images, weights=weights, train=train, samples=samples, max_latency_ms=max_latency_ms, workers=workers, seed=seed,
             resolutions=resolutions, system=system, recipe=recipe, strategy=strategy, objective=objective, latency=latency,
+            training_device=training_device,
             runtimes=None if runtimes is None else tuple(filter(None, runtimes.split(","))),
             formats=() if formats is None else parse_formats(formats),
         )  # fmt: skip
