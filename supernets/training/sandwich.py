@@ -47,7 +47,7 @@ def small(epochs: float = 8, distilled: bool = True) -> Recipe:
     if not distilled:
         rule.update(teacher="none", distillation_ratio=0.0)
     return Recipe(
-        "bignas-small", (Phase("sandwich", epochs, 0.05, warmup_epochs=0.1 * epochs, **rule),), weight_decay=1e-5, crop_padding=2,
+        "bignas-small", (Phase("sandwich", epochs, 0.4, warmup_epochs=0.1 * epochs, **rule),), weight_decay=1e-5, crop_padding=2,
         kernel_transform=False, gradient_norm=5.0, zero_last_norms=True,
     )  # fmt: skip
 
