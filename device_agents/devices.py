@@ -153,9 +153,11 @@ def _tables(file: Path, optional: bool) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         if not optional:
             raise DeviceFileError(f"devices file {file} is not TOML: {error}") from error
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError) as error:
         if not optional:
-            raise
+            raise type(error)(
+                f"devices file {str(file)!r} was not found; expected the file that --devices or {ENVIRONMENT_VARIABLE} names"
+            ) from error
     return {}
 
 

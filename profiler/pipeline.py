@@ -123,8 +123,15 @@ class RunSettings:
                 raise ValueError(f"{name} is {given!r}; expected one of {', '.join(sorted(known))}")
             if given is not None and not own.strategy:
                 raise ValueError(f"{name} {given!r} was given, but system {self.system!r} searches while it trains and has none; leave it out")
+        if self.latency != "lut" and not own.strategy:
+            raise ValueError(f"latency {self.latency!r} was given, but system {self.system!r} searches while it trains; leave it out")
+        if self.samples is not None and own.accuracy != PREDICTED:
+            raise ValueError(f"{self.samples} samples were asked for, but system {self.system!r} fits no accuracy predictor; leave out --samples")
         if not own.trains and (self.weights is not None or self.train or self.recipe is not None):
             raise ValueError(f"system {self.system!r} has no supernet: each network is trained alone; leave out --weights, --train and --recipe")
+        if self.recipe is not None and not self.train and (self.weights is not None or self.system == "ofa"):
+            weights = "come with the package" if self.weights is None else "are given"
+            raise ValueError(f"recipe {self.recipe!r} was given, but nothing is trained, as weights {weights}; add --train, or leave --recipe out")
 
     @property
     def numbers(self) -> RunPreset:

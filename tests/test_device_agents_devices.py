@@ -134,7 +134,9 @@ def test_a_devices_toml_of_the_folder_that_is_about_something_else_is_left_alone
 
 def test_a_file_that_the_environment_names_must_be_there(monkeypatch):
     monkeypatch.setenv(devices.ENVIRONMENT_VARIABLE, "not-there.toml")
-    with pytest.raises(FileNotFoundError, match=r"not-there\.toml"):
+    with pytest.raises(
+        FileNotFoundError, match=r"devices file '.*not-there\.toml' was not found; expected the file that --devices or ELASTIC_LATENCY_DEVICES names"
+    ):
         list_devices()
 
 

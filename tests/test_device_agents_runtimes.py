@@ -194,7 +194,7 @@ def test_tflite_runtime_beside_a_numpy_it_cannot_use_is_an_error(old_package, mo
     [
         ("onnxruntime", "onnxruntime", r"pip install onnxruntime or pip install 'elastic-latency\[onnx\]'"),
         ("litert", "ai_edge_litert", r"pip install ai-edge-litert or pip install 'elastic-latency\[litert\]'"),
-        ("tflite-runtime", "tflite_runtime", "pip install tflite-runtime$"),
+        ("tflite-runtime", "tflite_runtime", "pip install tflite-runtime 'numpy<2'$"),
         ("torch", "torch", r"pip install torch or pip install 'elastic-latency\[train\]'"),
         ("openvino", "openvino", r"pip install openvino or pip install 'elastic-latency\[openvino\]'"),
     ],

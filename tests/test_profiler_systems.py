@@ -68,6 +68,10 @@ def test_a_system_either_searches_or_learns_its_network_while_training() -> None
         ({"strategy": "luck"}, "strategy is 'luck'; expected one of coarse-to-fine, evolution"),
         ({"objective": "fame"}, "objective is 'fame'; expected one of absolute-deviation, budget"),
         ({"latency": "guess"}, "latency is 'guess'; expected one of lut, device"),
+        ({"system": "repnas", "latency": "device"}, "latency 'device' was given, but system 'repnas' searches while it trains"),
+        ({"system": "bignas", "samples": 60}, "60 samples were asked for, but system 'bignas' fits no accuracy predictor"),
+        ({"recipe": "small"}, "recipe 'small' was given, but nothing is trained, as weights come with the package; add --train"),
+        ({"system": "bignas", "recipe": "small", "weights": Path("w")}, "recipe 'small' was given, but nothing is trained, as weights are given"),
     ],
 )
 def test_what_a_system_does_not_do_is_refused(tmp_path: Path, asked: dict[str, Any], said: str) -> None:

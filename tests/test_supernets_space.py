@@ -254,7 +254,18 @@ def test_text_that_gives_no_resolutions_is_refused_with_examples(text: str) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["tiny:colour=3", "tiny:classes", "tiny:classes=many", "tiny:classes=-3", "tiny:image_channels=3.0", "tiny:classes=²", "tiny:=3"]
+    "name",
+    [
+        "tiny:",
+        "tiny:classes=5,",
+        "tiny:colour=3",
+        "tiny:classes",
+        "tiny:classes=many",
+        "tiny:classes=-3",
+        "tiny:image_channels=3.0",
+        "tiny:classes=²",
+        "tiny:=3",
+    ],
 )
 def test_option_that_is_not_understood_is_refused_with_examples(name: str) -> None:
     with pytest.raises(ValueError, match="of space '.*' is not understood; expected resolutions=128:224:4, image_channels=3 or classes=37"):

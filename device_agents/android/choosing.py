@@ -25,7 +25,7 @@ def open_phone(device: str, address: str | None, model: str | None, key: Path | 
     if address is not None:
         return discovery.open_transport(address, key)
     if model is None:
-        raise DeviceError(f"device {device!r} has neither address nor model; set `address` to the phone's serial or HOST:PORT, or `model`")
+        raise DeviceError(f"device {device!r} has neither address nor model; set `address` to the phone's serial or tcp:HOST:PORT, or `model`")
     found = found or discovery.attached()
     fitting: list[tuple[Attached, Transport]] = []
     others = []

@@ -26,7 +26,7 @@ class TfliteRuntime(LiteRuntime):
             package = importlib.import_module("tflite_runtime")
             interpreter = importlib.import_module("tflite_runtime.interpreter").Interpreter
         except ImportError as error:
-            raise not_installed("running TFLite files with tflite-runtime", "tflite-runtime", None, error) from error
+            raise not_installed("running TFLite files with tflite-runtime", "tflite-runtime", None, error, " 'numpy<2'") from error
         if int(numpy.__version__.partition(".")[0]) >= 2:
             old, new = package.__version__, numpy.__version__
             raise RuntimeError(f"tflite_runtime {old} does not run with numpy {new}; use the runtime litert instead, or numpy older than 2")

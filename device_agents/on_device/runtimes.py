@@ -99,9 +99,12 @@ def _imported(target: str) -> type[Runtime]:
     return found
 
 
-def not_installed(feature: str, package: str, extra: str | None, error: ImportError) -> RuntimeNotInstalled:
-    """Return the error for a package that cannot be imported; `extra` is this project's extra that brings it, if one does."""
+def not_installed(feature: str, package: str, extra: str | None, error: ImportError, beside: str = "") -> RuntimeNotInstalled:
+    """Return the error for a package that cannot be imported.
+
+    `extra` is this project's extra that brings it, if one does; `beside` is what pip must be told with it.
+    """
     ours = f" or pip install 'elastic-latency[{extra}]'" if extra else ""
     return RuntimeNotInstalled(
-        f"{feature} needs the package {package!r}, which {sys.executable} cannot import ({error}); install it there with pip install {package}{ours}"
+        f"{feature} needs the package {package!r}, which {sys.executable} cannot import ({error}); install it there with pip install {package}{beside}{ours}"
     )

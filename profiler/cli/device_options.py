@@ -20,7 +20,9 @@ else:
 Settings = dict[str, dict[str, Any]]  # device → setting → value
 
 DevicesFile = Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")]
-Address = Annotated[str | None, typer.Option("--address", help="An Android phone's serial, or HOST:PORT.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="An Android phone: its serial, usb:SERIAL, server:SERIAL (through the adb server) or tcp:HOST:PORT.")
+]
 Runner = Annotated[str | None, typer.Option("--runner", help="Program that times models on a phone: a name, or a path here or there.")]
 Cluster = Annotated[str | None, typer.Option("--cluster", help="Cores of a phone by their speed: big, middle or little.")]
 Delegate = Annotated[str | None, typer.Option("--delegate", help="What executes the models, such as cpu, xnnpack, gpu or nnapi.")]

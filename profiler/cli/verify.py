@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.device_options import Batch, Precision
+from profiler.cli.device_options import Address, Batch, Cluster, Delegate, DevicesFile, Precision, Runner, Set, one_device, settings_of
 from profiler.cli.options import AsJson, Cores, DeviceName, Runtime, Threads, latency_budget, parse_cores, typed
 
 
@@ -18,9 +18,14 @@ def command(
     runtime: Runtime = None,
     threads: Threads = None,
     cores: Cores = None,
+    address: Address = None,
+    runner: Runner = None,
+    cluster: Cluster = None,
+    delegate: Delegate = None,
     precision: Precision = None,
     batch: Batch = None,
-    devices_file: Annotated[Path | None, typer.Option("--devices", help="A TOML file with devices of your own.")] = None,
+    assignments: Set = None,
+    devices_file: DevicesFile = None,
     table: Annotated[str | None, typer.Option("--table", help="Latency table of the same condition, to predict from.")] = None,
     latency: Annotated[
         Path | None, typer.Option("--latency", help="Folder of a fitted latency predictor of the same condition, instead of --table.")
@@ -48,7 +53,9 @@ def command(
     from profiler.subnet import read_subnet
     from profiler.verifying import verify_subnet
 
-    given = {name: value for name, value in (("precision", precision), ("batch", batch)) if value is not None}
+    device = one_device(device)
+    common = {"address": address, "runner": runner, "cluster": cluster, "delegate": delegate, "precision": precision, "batch": batch}
+    given = settings_of([device], assignments, **common)[device]
     with typed():
         connected = connect(device, runtime=runtime, threads=threads, cores=parse_cores(cores), devices_file=devices_file, settings=given)
     record = read_subnet(subnet)

@@ -114,9 +114,9 @@ def parse_name(name: str) -> tuple[str, SpaceOptions]:
     Raises:
         ValueError: an unknown option or a value it refuses.
     """
-    bare, _, text = name.partition(":")
+    bare, colon, text = name.partition(":")
     given: dict[str, object] = {}
-    for part in filter(None, text.split(",")):
+    for part in text.split(",") if colon else ():
         option, _, value = part.partition("=")
         if option == "resolutions":
             given[option] = parse_resolutions(value)
