@@ -106,5 +106,6 @@ def not_installed(feature: str, package: str, extra: str | None, error: ImportEr
     """
     ours = f" or pip install 'elastic-latency[{extra}]'" if extra else ""
     return RuntimeNotInstalled(
-        f"{feature} needs the package {package!r}, which {sys.executable} cannot import ({error}); install it there with pip install {package}{beside}{ours}"
+        f"{feature} needs the package {package!r}, which {sys.executable} cannot import ({error}); install it there with pip install "
+        f"{package}{beside}{ours}"
     )
