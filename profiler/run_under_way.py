@@ -29,6 +29,7 @@ class Run:
     log: StageLog
     space: SearchSpace
     runtimes: tuple[str | None, ...]
+    formats: tuple[str, ...]  # to export
     weights: Path = Path()
     images: str = ""
     weights_from: str = ""  # where the weights are from, in words; empty where they are to be trained
@@ -57,11 +58,6 @@ class Run:
     def latency_predictor(self, runtime: str | None) -> Path:
         """Return the folder of the latency predictor fitted to a runtime's table."""
         return self.folder / "predictors" / f"latency-{runtime or 'device'}"
-
-    @property
-    def formats(self) -> tuple[str, ...]:
-        """The formats to export."""
-        return formats_of(self.settings)
 
     @property
     def precision(self) -> str:
@@ -105,7 +101,8 @@ def formats_of(settings: RunSettings) -> tuple[str, ...]:
     """Return the formats to export: those that the runtimes run, the usual ones where no runtime was asked for, and those that were asked for.
 
     Raises:
-        ValueError: models of one of them are not made in the device's precision, or the device refuses a setting.
+        ValueError, LookupError: there is no such device, it refuses a setting, or models of one of them are not made in its precision.
+        ImportError: a package that the device or its runtime needs is missing.
     """
     found = dict.fromkeys(USUAL_FORMATS if settings.runtimes is None else (), "")
     for runtime in runtimes_of(settings):
@@ -118,7 +115,7 @@ def formats_of(settings: RunSettings) -> tuple[str, ...]:
         if name not in WRITERS[precision]:
             known = ", ".join(WRITERS[precision])
             raise ValueError(f"no {precision} models are made in format {name!r}{why}; expected {known}, or another precision")
-    return tuple(found)
+    return tuple(name for name in WRITERS[precision] if name in found)
 
 
 def _agent(settings: RunSettings, runtime: str | None) -> DeviceAgent:

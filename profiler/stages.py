@@ -50,10 +50,10 @@ def run(settings: RunSettings, display: Display) -> RunResult:
     Raises:
         ValueError, LookupError, OSError, ImportError, RuntimeError: a stage failed; what it had done is kept.
     """
-    formats_of(settings)  # refuses ones that could not be written, before hours of measuring
+    formats = formats_of(settings)  # refuses ones that could not be written, before hours of measuring
     settings.out.mkdir(parents=True, exist_ok=True)
     space = space_to_measure(settings.size.space, settings.resolutions)
-    started = Run(settings, display, StageLog.of(settings.out), space, runtimes_of(settings))
+    started = Run(settings, display, StageLog.of(settings.out), space, runtimes_of(settings), formats)
     stages: dict[str, Callable[[Run, Report], str]] = {
         "collect": _collect, "train": train_weights, "sample": sample, "fit": fit, "search": search, "choose": choose, "retrain": retrain,
         "branches": _branches, "export": _export, "verify": _verify, "report": _report,
@@ -123,23 +123,25 @@ def _verify(run: Run, report: Report) -> str:
     replaced = 0
     if not run.log.finished("verify", inputs):
         run.log.begin("verify")
-        _verified(run, f"{inputs}.0", report)
+        _verified(run, inputs, report)
         while (other := next_finalist(run, read_subnet(run.subnet_file))) is not None:
             replaced += 1
             write_subnet(run.subnet_file, other)
             _exported(run)
-            _verified(run, f"{inputs}.{replaced}", report)
+            _verified(run, inputs, report)
         run.log.finish("verify", inputs)
     verifications = read_subnet(run.subnet_file).verifications
     others = f"; {replaced} finalists missed the budget here and gave way" if replaced else ""
     return "; ".join(f"{v.condition['runtime']}: {v.measured_latency_ms:.3f} ms {v.origin}" for v in verifications) + others
 
 
-def _verified(run: Run, session: str, report: Report) -> None:
+def _verified(run: Run, inputs: str, report: Report) -> None:
+    """Measure the exported files with each runtime; a killed run goes on with the measurements of the same network."""
     from profiler.predicting import predicted_latency_ms
     from profiler.verifying import verify_subnet
 
     folder = run.subnet_file.parent
+    session = digest(inputs, read_subnet(run.subnet_file).architecture.to_dict())
     for number, runtime in enumerate(run.runtimes):
         with run.agent(runtime) as agent:
             record = read_subnet(run.subnet_file)
