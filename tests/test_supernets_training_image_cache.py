@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -23,9 +24,10 @@ pytest.importorskip("PIL.Image")
 from PIL import Image
 
 from supernets.training import data as data_module
-from supernets.training import image_cache
+from supernets.training import image_cache, image_chunks
 from supernets.training.data import ImageData, open_images
 from supernets.training.image_cache import DamagedImageError, decode_once, is_image_cache
+from supernets.training.image_chunks import DecodingProcessError
 
 pytestmark = pytest.mark.torch
 ROOT = Path(__file__).parent.parent
@@ -59,6 +61,13 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_cache, "CHUNK_IMAGES", 4)
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that the names of chunks are put into as they are decoded."""
+    written, write = [], image_chunks.write_chunk
+    monkeypatch.setattr(image_chunks, "write_chunk", lambda chunk: (written.append(chunk.name), write(chunk))[1])
+    return written
 
 
 def arrays_of(data: ImageData) -> list[np.ndarray]:
@@ -131,20 +140,55 @@ def test_rows_read_are_arrays_of_ones_own(folder, tmp_path):
 
 def test_damaged_images_are_all_told_and_the_others_need_not_be_decoded_again(folder, tmp_path, small_chunks, monkeypatch):
     good = {}
-    for name in ("train/class0/00001.jpg", "val/class1/00002.jpg"):
+    for name in (*(f"train/class0/{i:05}.jpg" for i in range(1, 5)), "val/class1/00002.jpg"):
         good[name] = (folder / name).read_bytes()
         (folder / name).write_bytes(good[name][:300])
-    with pytest.raises(DamagedImageError, match=r"class0/00001\.jpg' cannot be read .*; 1 more cannot be used, .*val/class1/00002\.jpg"):
+    with pytest.raises(DamagedImageError, match=r"class0/00001\.jpg' cannot be read .*; 4 more cannot be used, .*damaged\.txt' names them all"):
         decode_once(folder, tmp_path / "kept", 16, processes=1)
     assert not is_image_cache(tmp_path / "kept")
+    assert (tmp_path / "kept" / "damaged.txt").read_text().splitlines() == [str(folder / name) for name in good]
     for name, content in good.items():
         (folder / name).write_bytes(content)
-    written, write = [], image_cache._write
-    monkeypatch.setattr(image_cache, "_write", lambda chunk: (written.append(chunk.name), write(chunk))[1])
+    written = noted(monkeypatch)
     decode_once(folder, tmp_path / "kept", 16, processes=1)
     decode_once(folder, tmp_path / "whole", 16, processes=1)
-    assert written[:2] == ["train 0", "test 2"] and len(written) == 2 + 6
+    assert written[:3] == ["train 0", "train 1", "test 2"] and len(written) == 3 + 6
     assert (tmp_path / "kept" / "images.json").read_bytes() == (tmp_path / "whole" / "images.json").read_bytes()
+
+
+def test_names_of_damaged_images_are_not_those_of_an_earlier_decoding(folder, tmp_path):
+    damaged = folder / "train" / "class0" / "00001.jpg"
+    damaged.write_bytes(b"")
+    with pytest.raises(DamagedImageError):
+        decode_once(folder, tmp_path / "kept", 16, processes=1)
+    damaged.unlink()
+    decode_once(folder, tmp_path / "kept", 16, processes=1)
+    assert is_image_cache(tmp_path / "kept") and not (tmp_path / "kept" / "damaged.txt").exists()
+
+
+def test_a_killed_process_is_told_in_one_sentence_and_the_same_call_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_cache, "CHUNK_IMAGES", 1)
+    folder, kept = photographs(tmp_path / "images", each=100, different=4), tmp_path / "kept"
+
+    def progress(done, total):
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(DecodingProcessError, match=r"^a process that decodes images was killed .*; what was decoded is kept, the same call goes on"):
+        decode_once(folder, kept, 16, processes=2, progress=progress)
+    assert not is_image_cache(kept) and len((kept / "decoding.txt").read_text().splitlines()) > 1
+    written = noted(monkeypatch)
+    decode_once(folder, kept, 16, processes=1)
+    assert is_image_cache(kept) and 0 < len(written) < 400
+
+
+def test_a_script_that_decodes_without_a_main_guard_is_told_so(folder, tmp_path):
+    script = "import sys; from pathlib import Path; from supernets.training import image_cache; image_cache.CHUNK_IMAGES = 4\n"
+    (tmp_path / "script.py").write_text(script + "image_cache.decode_once(Path(sys.argv[1]), Path(sys.argv[2]), 16, processes=2)\n")
+    arguments = [sys.executable, str(tmp_path / "script.py"), str(folder), str(tmp_path / "kept")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1 and 'could not begin (a script that decodes does so under `if __name__ == "__main__":`)' in ended.stderr
 
 
 def test_images_of_several_sizes_need_a_side(folder, tmp_path):
@@ -175,8 +219,7 @@ def test_a_killed_decoding_is_never_taken_for_whole_and_goes_on(folder, tmp_path
             open_images(str(kept))
     with (kept / "decoding.txt").open("a") as file:
         file.write("test 1 0123")  # what a kill in the middle of a line leaves
-    written, write = [], image_cache._write
-    monkeypatch.setattr(image_cache, "_write", lambda chunk: (written.append(chunk.name), write(chunk))[1])
+    written = noted(monkeypatch)
     decode_once(folder, kept, 16, processes=1)
     assert written == ["test 1", "test 2"]
     decode_once(folder, tmp_path / "whole", 16, processes=1)
@@ -215,8 +258,7 @@ def test_a_disk_that_fills_while_images_are_written_is_told_by_the_files_name(fo
 
 
 def test_two_that_want_the_same_cache_decode_it_once(folder, tmp_path, small_chunks, monkeypatch):
-    written, write = [], image_cache._write
-    monkeypatch.setattr(image_cache, "_write", lambda chunk: (written.append(chunk.name), write(chunk))[1])
+    written = noted(monkeypatch)
     threads = [threading.Thread(target=decode_once, args=(folder, tmp_path / "kept", 16), kwargs={"processes": 1}) for _ in range(3)]
     for thread in threads:
         thread.start()

@@ -107,11 +107,13 @@ def open_images(
     Where the data has no validation set of its own, `validation_images` (by default a tenth, 10,000 at most) are drawn
     from the training images by the seed. Folders of images are decoded to `side` pixels and so many `channels`, into memory
     or, with `cache`, once into that folder, from which only the rows in use are read; `progress` is told how many are done.
-    These three may also be said in the text, as in `imagenet:side=224,cache=/fast/imagenet-224`.
+    These three may also be said in the text, as in `imagenet:side=224,cache=/fast/imagenet-224`. Into a folder it is fresh processes
+    that decode, so a script that calls this does so under `if __name__ == "__main__":`.
 
     Raises:
         FileNotFoundError: nothing is there.
         ValueError: what is there is not understood, or does not fit together.
+        DecodingProcessError: a process that decodes was killed; what was decoded is kept.
     """
     name, said = _parsed(spec)
     if said and (Path(name).exists() or name.startswith("fashion-mnist")) and not (Path(name) / "train").is_dir():

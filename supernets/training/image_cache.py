@@ -3,6 +3,7 @@
     images.json                              what is in the folder; written last, so without it nothing here is whole
     train_images.npy, train_labels.npy, …    the arrays
     decoding.txt                             while files are decoded: of which work, and a line for each chunk that is on disk
+    damaged.txt                              files that could not be decoded, a name a line, until all are
 
 Killed, decoding goes on from the last chunk; of other images or another size, it begins anew.
 """
@@ -12,25 +13,22 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from supernets.atomic_file import write_whole
-from supernets.training.image_folder import Array, DamagedImageError, ImageFolder, decoded_as, few, listed
+from supernets.training.image_chunks import Chunk, allocated, refuse_importing, told, write_chunks
+from supernets.training.image_folder import Array, DamagedImageError, ImageFolder, few, listed
 from supernets.training.image_rows import ImageRows
 
 KIND = "elastic-latency decoded images"
 VERSION = 1
-INDEX_FILE, UNDER_WAY_FILE, LOCK_FILE = "images.json", "decoding.txt", ".lock"
+INDEX_FILE, UNDER_WAY_FILE, DAMAGED_FILE, LOCK_FILE = "images.json", "decoding.txt", "damaged.txt", ".lock"
 CHUNK_IMAGES = 256  # decoded by one process at a time, and written together
 Progress = Callable[[int, int], None]
 
@@ -61,12 +59,16 @@ def decode_once(
 ) -> None:
     """Decode a folder of images into `cache`, unless that is done; `processes` are by default one a core.
 
+    They are fresh ones, so a script that calls this does so under `if __name__ == "__main__":`.
+
     Raises:
         FileNotFoundError, ValueError: see `image_folder`; or the cache is of other images, or holds other files.
+        DecodingProcessError: a process was killed; what was decoded is kept.
         OSError: it cannot be written; `filename` is the file's.
     """
     source = listed(folder)
     if not is_image_cache(cache):
+        refuse_importing()
         with _locked(cache):
             if not is_image_cache(cache):
                 _Decoding(source, cache, source.shape(side, channels), side).run(processes or os.cpu_count() or 1, progress)
@@ -102,7 +104,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold the folder alone; others that decode into it wait, and then find it done."""
     import fcntl
 
-    with _told(folder):
+    with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK_FILE).open("w")
     with file:
@@ -111,32 +113,6 @@ def _locked(folder: Path) -> Iterator[None]:
         if strange and not is_image_cache(folder) and not (folder / UNDER_WAY_FILE).is_file():
             raise ValueError(f"folder {str(folder)!r} has other files, such as {strange[0]!r}; give an empty or a new folder to keep images in")
         yield
-
-
-@contextmanager
-def _told(path: Path, needed: str = "") -> Iterator[None]:
-    """Tell what cannot be written by the file's name."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, f"cannot be written{needed}: {error.strerror or error}", str(path)) from error
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """Some consecutive images of a part: their files, and where in the part's array file their pixels go."""
-
-    part: str
-    number: int
-    files: tuple[str, ...]
-    path: Path
-    offset: int
-    shape: tuple[int, int, int]
-    side: int | None
-
-    @property
-    def name(self) -> str:
-        return f"{self.part} {self.number}"
 
 
 class _Decoding:
@@ -155,19 +131,25 @@ class _Decoding:
         damaged: list[tuple[str, str]] = []
         left = [chunk for chunk in chunks if chunk.name not in self.digests]
         done = total - sum(len(chunk.files) for chunk in left)
-        for chunk, digest, errors in _written(left, min(processes, len(left))):
-            if not errors:
-                self.digests[chunk.name] = digest
-                with _told(log := self.cache / UNDER_WAY_FILE), log.open("a") as file:
-                    file.write(f"{chunk.name} {digest}\n")
-            damaged += errors
+        for chunk, written in write_chunks(left, min(processes, len(left))):
+            if not written.damaged:
+                self.digests[chunk.name] = written.sha256
+                with told(log := self.cache / UNDER_WAY_FILE), log.open("a") as file:
+                    file.write(f"{chunk.name} {written.sha256}\n")
+            damaged += written.damaged
             done += len(chunk.files)
             if progress is not None:
                 progress(done, total)
         if damaged:
-            others = f"; {len(damaged) - 1} more cannot be used, {few(tuple(file for file, _ in damaged[1:]))}" if damaged[1:] else ""
-            raise DamagedImageError(damaged[0][1] + others)
+            raise self._told_of(damaged)
         self._finish(chunks)
+
+    def _told_of(self, damaged: list[tuple[str, str]]) -> DamagedImageError:
+        """Return what is wrong with the first file, and name the others; all of them are in a file."""
+        names, path = tuple(file for file, _ in damaged), self.cache / DAMAGED_FILE
+        write_whole(path, "".join(f"{name}\n" for name in names).encode(errors="surrogateescape"))
+        others = f"; {len(names) - 1} more cannot be used, {few(names[1:])}; {str(path)!r} names them all" if names[1:] else ""
+        return DamagedImageError(damaged[0][1] + others)
 
     def _go_on(self) -> None:
         """Take over what an earlier decoding of the same images had done, and remove what another one had."""
@@ -177,23 +159,23 @@ class _Decoding:
             whole = [line.rsplit(maxsplit=1) for line in lines[1:] if line.endswith("\n")]
             self.digests = {name: digest for name, digest in whole if len(digest) == 64}
             return
-        for part in self.source.parts:
-            (self.cache / f"{part}_images.npy").unlink(missing_ok=True)
+        for name in (*(f"{part}_images.npy" for part in self.source.parts), DAMAGED_FILE):
+            (self.cache / name).unlink(missing_ok=True)
         write_whole(path, f"{self.work}\n".encode())
 
-    def _chunks(self, part: str) -> list[_Chunk]:
+    def _chunks(self, part: str) -> list[Chunk]:
         files, path = list(self.source.files(part)), self.cache / f"{part}_images.npy"
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (len(files), *self.shape)})
-        if not _allocated(path, header.getvalue(), len(files) * int(np.prod(self.shape))):
+        if not allocated(path, header.getvalue(), len(files) * int(np.prod(self.shape))):
             self.digests = {name: digest for name, digest in self.digests.items() if name.split()[0] != part}
         each = CHUNK_IMAGES * int(np.prod(self.shape))
         return [
-            _Chunk(part, number, tuple(files[first : first + CHUNK_IMAGES]), path, header.tell() + number * each, self.shape, self.side)
+            Chunk(part, number, tuple(files[first : first + CHUNK_IMAGES]), path, header.tell() + number * each, self.shape, self.side)
             for number, first in enumerate(range(0, len(files), CHUNK_IMAGES))
         ]
 
-    def _finish(self, chunks: list[_Chunk]) -> None:
+    def _finish(self, chunks: list[Chunk]) -> None:
         for part in self.source.parts:
             labels = io.BytesIO()
             np.save(labels, self.source.labels(part))
@@ -207,56 +189,5 @@ class _Decoding:
             "source_sha256": self.source.sha256, "class_names": self.source.class_names,
         }  # fmt: skip
         write_whole(self.cache / INDEX_FILE, json.dumps(index, indent=1).encode())
-        (self.cache / UNDER_WAY_FILE).unlink()
-
-
-def _allocated(path: Path, header: bytes, size: int) -> bool:
-    """Return whether an array's file is there; if it is not, make it, so that a disk that is too small says so at once."""
-    if path.is_file() and path.stat().st_size == len(header) + size:
-        return True
-    try:
-        with _told(path, f", {size / 1e9:.3g} GB are needed"), path.open("wb") as file:
-            file.write(header)
-            file.truncate(len(header) + size)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, len(header) + size)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    return False
-
-
-def _written(chunks: list[_Chunk], processes: int) -> Iterator[tuple[_Chunk, str, list[tuple[str, str]]]]:
-    """Decode and write chunks, in several processes; yields each when it is done, with its digest, or what is wrong with its files."""
-    if processes <= 1:
-        yield from ((chunk, *_write(chunk)) for chunk in chunks)
-        return
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _leave_interrupts)
-    try:
-        futures: dict[Future[tuple[str, list[tuple[str, str]]]], _Chunk] = {pool.submit(_write, chunk): chunk for chunk in chunks}
-        for future in as_completed(futures):
-            yield (futures[future], *future.result())
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends these processes
-
-
-def _write(chunk: _Chunk) -> tuple[str, list[tuple[str, str]]]:
-    """Write a chunk's pixels to disk; returns their SHA-256, or what is wrong with its files."""
-    pixels, damaged = np.zeros((len(chunk.files), *chunk.shape), dtype=np.uint8), []
-    for row, name in enumerate(chunk.files):
-        try:
-            pixels[row] = decoded_as(name, chunk.shape, chunk.side)
-        except DamagedImageError as error:
-            damaged.append((name, str(error)))
-    if damaged:
-        return "", damaged
-    with _told(chunk.path), chunk.path.open("r+b") as file:
-        file.seek(chunk.offset)
-        file.write(pixels.data)
-        file.flush()
-        os.fsync(file.fileno())
-    return hashlib.sha256(pixels.data).hexdigest(), []
+        for name in (UNDER_WAY_FILE, DAMAGED_FILE):
+            (self.cache / name).unlink(missing_ok=True)

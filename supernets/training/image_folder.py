@@ -16,6 +16,12 @@ import numpy as np
 Array: TypeAlias = np.ndarray[Any, Any]
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
+GREY_MODES = ("1", "L", "I;16", "I;16L", "I;16B", "I;16N")  # of Pillow
+ORIENTATION = 0x0112  # tag of EXIF
+# what turns an image upright that was taken with this orientation, by the names of Pillow's transpositions
+TURNS = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90",
+}  # fmt: skip
 MOST_IN_MEMORY = 4 * 10**9  # bytes of decoded images; ImageNet's at 224 pixels are 200 GB
 
 
@@ -96,28 +102,47 @@ def decoded(file: str, side: int | None, channels: int | None) -> Pixels:
     """Return the pixels of an image file.
 
     With `side`, it is scaled so that its shorter edge has it, and its middle is cut out; without, it must be square.
-    `channels` None takes its own: 1 (grey) or 3 (colour).
+    `channels` None takes its own: 1 (grey) or 3 (colour). Photographs are turned as their EXIF says, and of 16 bits the upper 8 are taken.
 
     Raises:
         ImportError: the package that decodes images is missing.
-        DamagedImageError: it cannot be read, or is not square.
+        DamagedImageError: it cannot be read, is not square, or has pixels of 32 bits.
     """
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError("reading image files needs the package 'pillow'; install it with pip install 'elastic-latency[train]'") from error
     try:
         with Image.open(file) as opened:
+            opened.load()
+            mode, image = opened.mode, _upright(opened)
+            if mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
             if channels is None:
-                channels = 1 if opened.mode in ("1", "L", "I", "F") else 3
-            image = opened.convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DamagedImageError(f"image {file!r} cannot be read ({error}); remove it or fetch it again") from error
+                channels = 1 if mode in GREY_MODES else 3
+            image = image.convert("L" if channels == 1 else "RGB")
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow has no class of its own: besides OSError it is ValueError, EOFError, struct.error, and others
+        raise DamagedImageError(f"image {file!r} cannot be read ({str(error) or type(error).__name__}); remove it or fetch it again") from error
+    if mode in ("I", "F"):
+        raise DamagedImageError(f"image {file!r} is read as 32 bits a pixel, which tell no black and white; convert it to a PNG of 8 or 16 bits")
     if side is not None and image.size != (side, side):
         image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
     if image.width != image.height:
         raise _other_size(file, image.width, image.height)
     return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels)
+
+
+def _upright(image: Any) -> Any:
+    """Return an image turned as its EXIF says; one whose EXIF cannot be read stays as it is."""
+    from PIL import Image
+
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
+    except Exception:  # of any class, as in `decoded`; the pixels may be whole
+        return image
+    return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
 def decoded_as(file: str, shape: tuple[int, int, int], side: int | None) -> Pixels:
