@@ -67,10 +67,12 @@ def test_crops_lie_inside_and_have_the_shares_and_ratios_asked_for():
         assert 1 - by <= factors.min() < 1 - 0.99 * by and 1 + 0.99 * by < factors.max() <= 1 + by
 
 
-def test_without_shares_and_colours_nothing_is_drawn_but_mirrors():
-    crops = drawn_crops(50, 32, np.random.default_rng(0), 1.0, False)
-    assert (crops.brightness == 1).all() and (crops.saturation == 1).all() and not crops.mirrored.any()
-    assert ((crops.width < 32) | (crops.height == 32)).all()
+@pytest.mark.parametrize("flip", [True, False])
+def test_without_shares_and_colours_nothing_is_drawn_but_mirrors(flip):
+    images, crops = torch.from_numpy(pictures(50)), drawn_crops(50, 32, np.random.default_rng(0), 1.0, flip)
+    assert (crops.mirrored.any(), crops.mirrored.all()) == (flip, False)
+    mirrored = torch.from_numpy(crops.mirrored)[:, None, None, None]
+    assert torch.equal(cropped(images, crops), torch.where(mirrored, images.flip(2), images))
 
 
 def test_parts_of_a_batch_are_the_rows_of_the_whole():

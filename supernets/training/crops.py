@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# a recipe's fields, as in the code that Once-for-All released for ImageNet
+AUGMENTATION: dict[str, Any] = {"crop_scale": 0.08, "brightness": 32 / 255, "saturation": 0.5}
 RATIOS = (3 / 4, 4 / 3)  # of width to height: what random resized crops have by default
 TRIES = 10  # to find a crop inside the image; else it is the whole one
 GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue are

@@ -5,7 +5,7 @@ RepVGG-A). `release` is the authors' code: a kernel a branch, the skip always th
 both is the code's: the weights' learning rate falls as one cosine over all phases. Norms keep no running statistics in
 training, so none of the search's are left in the fixed network: its own are measured when it is cut out.
 Of that code differ: momentum begins anew with each phase and is Nesterov's, and the 1x1 convolution before a K x K one is
-there at stride 2 too.
+there at stride 2 too. How images are cropped (`crop_scale`, without colours) is a choice of ours, the usual one for ImageNet.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from supernets.training.phases import Phase, Recipe
 from supernets.training.repnas_sampler import BUDGETED, CHOSEN, GATED, BranchSettings
 
 KEPT_OF_A = 75 / 149  # branches of the paper's RepVGG-A networks
+# of the authors' code, but for the crops
 CODE: dict[str, Any] = {"batch_size": 256, "weight_decay": 1e-4, "label_smoothing": 0.0, "crop_scale": 0.08, "gradient_norm": 5.0}
 
 

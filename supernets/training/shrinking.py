@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from supernets.space import Architecture, Choice, SearchSpace, Value
+from supernets.training.crops import AUGMENTATION
 from supernets.training.phases import Phase, Recipe
 
 LARGEST = {"kernel_size": (7,), "expand_ratio": (6,), "depth": (4,)}
@@ -19,7 +20,6 @@ DEPTH_3 = {"expand_ratio": (6,), "depth": (3, 4)}
 ANY_DEPTH = {"expand_ratio": (6,)}
 EXPAND_4 = {"expand_ratio": (4, 6)}
 SORT: dict[str, Any] = {"actions": ("sort_channels",)}
-AUGMENTATION: dict[str, Any] = {"crop_scale": 0.08, "brightness": 32 / 255, "saturation": 0.5}  # of the released code, for ImageNet
 FULL_WIDTH = {"width": ("largest",), "inner_width": ("largest",)}  # ResNets: widths shrink last, a multiplier at a time
 FULL_RESNET = {**FULL_WIDTH, "expand_ratio": ("largest",), "extra_depth": ("largest",), "middle": ("largest",)}
 RESNET_DEPTH = {**FULL_WIDTH, "expand_ratio": ("largest",)}

@@ -2,7 +2,8 @@
 
 No weights are shared: the loop is given the space of this network alone. `imagenet` and `imagenet_proxy` have MnasNet's schedules and
 RMSProp (Tan et al., CVPR 2019, section 4, and the released trainer: 0.016 for each 256 images of a batch, which is the paper's 0.256
-for 4096). Images are prepared as Inception's are: random crops, brightness, saturation.
+for 4096). Images are cropped at random, as Inception's are; in the place of Inception's colours they have Once-for-All's, whose
+brightness and saturation are multiplied by random factors (`crops`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from supernets.space import Architecture, SearchSpace
+from supernets.training.crops import AUGMENTATION
 from supernets.training.data import ImageData
 from supernets.training.loop import TrainProgress, TrainSummary, train
 from supernets.training.phases import Phase, Recipe
-from supernets.training.shrinking import AUGMENTATION
 
 RATE_OF_256 = 0.016  # learning rate for each 256 images of a batch
 MNASNET: dict[str, Any] = {"weight_decay": 1e-5, "optimizer": "rmsprop", **AUGMENTATION}
