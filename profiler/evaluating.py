@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from luts.condition import Condition
 from luts.store import MeasurementStore
 from supernets.space import Population, SearchSpace
 from supernets.spaces import space as search_space
+
+if TYPE_CHECKING:
+    from supernets.training.data import ImageData
 
 Figures: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -59,12 +63,18 @@ class CalibratedChildren:
             ValueError, OSError, AccuracyWorkerError: see `profiler.accuracy.evaluate_architectures`.
         """
         from profiler.accuracy import evaluate_architectures
-        from supernets.training.data import open_images
 
         if not len(population):
             return np.zeros(0)
         rows = evaluate_architectures(
-            search_space(self.space.name), self.weights, open_images(self.images), self.space.decode(population), self.store, "validation",
+            search_space(self.space.name), self.weights, self._opened, self.space.decode(population), self.store, "validation",
             self.validation_images, self.workers, self.calibration_images,
         )  # fmt: skip
         return np.array([row.top1 for row in rows])
+
+    @cached_property
+    def _opened(self) -> ImageData:
+        """The images, opened once for all populations."""
+        from supernets.training.data import open_images
+
+        return open_images(self.images)

@@ -25,6 +25,8 @@ USUAL_FORMATS = ("onnx", "tflite")  # exported where none is asked for
 # Norms are folded and runtimes sum in another order: differences of float32 rounding, never more.
 TOLERANCE = 1e-4
 RANGE_IMAGES = 256  # training images, whose least and largest activations become the ranges of int8
+MOST_BATCH_BYTES = 4 * 10**9  # of a model's input; far more images a time than any device takes at 224 pixels
+CALL_BYTES = 500 * 10**6  # of images that a runtime is given together, if a batch is not more
 ACCURACY_IMAGES = 2000  # test images, on which int8 is set beside float32
 JUDGED_SEED = 0
 Array = np.ndarray[Any, Any]
@@ -89,11 +91,13 @@ def export_subnet(
 
     Raises:
         ExportCheckError: a model's outputs differ from the supernet's by more than float32 rounding; nothing is written.
+        ValueError: a batch of images takes too much memory to check a model with.
     """
     import torch
 
     from supernets.export.weights import fold
 
+    _refuse_large_batch(check_images_NCHW, batch)
     weights = fold(subnet.arrays(), subnet.blocks)
     reference = subnet.logits(torch.from_numpy(check_images_NCHW))
     contents: dict[str, bytes] = {}
@@ -117,11 +121,12 @@ def export_subnet(
 def export_from_files(
     subnet_file: Path, weights: Path | None, images: str, folder: Path, formats: Sequence[str], calibration_images: int, check_images: int,
     precision: str = "float32", range_images: int = RANGE_IMAGES, accuracy_images: int = ACCURACY_IMAGES, batch: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SubnetRecord:  # fmt: skip
     """Export the subnet of a subnet file with the weights of a supernet file (None: those that come for its space); see `export_subnet`.
 
     Precision int8 writes an int8 model beside each float one. An accuracy that was measured with other weights is not
-    carried over.
+    carried over. `progress` is told how many images are decoded, where they are to be.
 
     Raises:
         ValueError, OSError: a file is missing or of another kind; the weights are of another space.
@@ -135,7 +140,7 @@ def export_from_files(
     weights_sha256 = sha256_of(weights)
     if record.weights_sha256 != weights_sha256:
         record = record.changed(weights_sha256=weights_sha256, measured_accuracy=None, measured_accuracy_images=None)
-    data = open_images(images)
+    data = open_images(images, progress=progress)
     subnet = cut(record, supernet, data, calibration_images)
     side = record.architecture["resolution"]
     quantisation = quantisation_of(data, side, range_images, accuracy_images) if precision == "int8" else None
@@ -179,8 +184,18 @@ def network_pixels(data: Any, count: int, side: int) -> Array:
     return inputs
 
 
+def _refuse_large_batch(images_NCHW: Array, batch: int) -> None:
+    if (size := batch * images_NCHW[:1].nbytes) > MOST_BATCH_BYTES:
+        raise ValueError(
+            f"a batch of {batch} images of {images_NCHW.shape[-1]} pixels takes {size / 1e9:.1f} GB of memory to check a model with; "
+            f"expected {MOST_BATCH_BYTES / 1e9:g} GB at most: export for a smaller --batch"
+        )
+
+
 def whole_batches(images_NCHW: Array, batch: int) -> Array:
     """Return the images, the first of them again and again at the end, so that they fill whole batches."""
+    if not -len(images_NCHW) % batch:
+        return images_NCHW
     return np.concatenate([images_NCHW, np.repeat(images_NCHW[:1], -len(images_NCHW) % batch, axis=0)])
 
 
@@ -194,7 +209,10 @@ def run_on_this_machine(name: str, model: bytes, images_NCHW: Array, batch: int 
 
 
 def _run_in_batches(run_model: Callable[[bytes, Array], Array], batch: int, model: bytes, images_NCHW: Array) -> Array:
-    return run_model(model, whole_batches(images_NCHW, batch))[: len(images_NCHW)]
+    """Return a model's outputs for all images, some batches at a time, as a runtime's process has copies of what it is given."""
+    each = max(1, CALL_BYTES // (batch * images_NCHW[:1].nbytes)) * batch
+    parts = (images_NCHW[first : first + each] for first in range(0, len(images_NCHW), each))
+    return np.concatenate([run_model(model, whole_batches(part, batch))[: len(part)] for part in parts])
 
 
 def _file_name(name: str, precision: str, batch: int) -> str:

@@ -69,11 +69,16 @@ def finetune_from_files(
     space = supernet.space.only(record.architecture)
     begun = {name: tensor.detach().clone() for name, tensor in supernet.child(record.architecture).items()}
     start = Start(begun, sha256_of(weights), metadata.get("weight_scale", 1.0))
-    data = open_images(images)
 
     def show(progress: TrainProgress) -> None:
         if report is not None:
             report(progress.step, progress.steps, f"loss {progress.loss:.3f}, {progress.images_per_s:.0f} images/s")
+
+    def decoding(done: int, total: int) -> None:
+        if report is not None:
+            report(done, total, "decoding images")
+
+    data = open_images(images, progress=decoding)
 
     recipe = replace(tuning_recipe(epochs, learning_rate, batch_size, metadata.get("own_branch_weights")), crop_padding=max(2, data.side // 14))
     with joined(device) as (group, own_device):

@@ -60,7 +60,8 @@ class ProxyAccuracies:
     `images` are named as `supernets.training.data.open_images` takes them, `recipe` is one of `supernets.training.static`. Up to
     `workers` processes of one thread train side by side; they are fresh ones, so a script that calls this does so under
     `if __name__ == "__main__":`. In `folder` (a temporary one by default) trainings that were stopped go on. `progress` is called
-    with how many of a population's accuracies are known. `device` (cpu or cuda) is where networks are trained, in full precision.
+    with how many of a population's accuracies are known. Images that are to be decoded are so here, untold: `open_images` before, with a
+    progress of its own, tells. `device` (cpu or cuda) is where networks are trained, in full precision.
 
     Raises:
         ValueError, OSError: the images are missing or not understood, or too few.

@@ -63,7 +63,7 @@ def sample_into(
     from supernets.training.data import open_images
 
     space = narrowed(search_space(str(supernet_metadata(weights)["space"])), resolutions)
-    data = open_images(images)
+    data = open_images(images, progress=lambda done, total: report(done, total, "decoding images"))
     out.parent.mkdir(parents=True, exist_ok=True)
     with MeasurementStore(out) as store:
         if store.condition() is not None:

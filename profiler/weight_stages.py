@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from profiler.files import sha256_of
@@ -61,13 +62,31 @@ def _refuse_images_of_another_kind(run: Run) -> None:
     """Do nothing where the images fit the space; folders of images are decoded into their cache here, if they have one."""
     from supernets.training.data import open_images
 
-    blocks, data = run.space.blocks(run.space.smallest()), open_images(run.images)
+    with _decoding_shown(run) as progress:
+        data = open_images(run.images, progress=progress)
+    blocks = run.space.blocks(run.space.smallest())
     wanted, given = (blocks[0].in_channels, blocks[-1].out_channels), (data.channels, data.classes)
     if wanted != given:
         raise ValueError(
             f"space {run.space.name!r} takes {wanted[0]} channels and tells {wanted[1]} classes, images {run.images!r} have {given[0]} and"
             f" {given[1]}; give images of your own with --images"
         )
+
+
+@contextmanager
+def _decoding_shown(run: Run) -> Iterator[Callable[[int, int], None]]:
+    """Yield what is told how many images are decoded; the display has a stage of them, numbered 0, unless there are none to decode."""
+    reports: list[Report] = []
+    with ExitStack() as stack:
+
+        def progress(done: int, total: int) -> None:
+            if not reports:
+                reports.append(stack.enter_context(run.display.stage(0, len(run.system.stages), "images")))
+            reports[0](done, total, "decoding images")
+
+        yield progress
+        if reports:
+            run.display.say(f"decoded: {run.images}")
 
 
 def _refuse_recipe_of_another_kind(run: Run) -> None:
