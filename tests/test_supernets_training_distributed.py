@@ -17,11 +17,14 @@ torch = pytest.importorskip("torch")
 from supernets import spaces
 from supernets.networks.checkpoint import read_tensors, supernet_metadata
 from supernets.networks.functional import batch_norm
+from supernets.networks.gates import BranchBudget
 from supernets.training import sandwich
 from supernets.training.distributed import Group, joined
 from supernets.training.loop import train
 from supernets.training.machine import Machine
 from supernets.training.phases import Phase, Recipe
+from supernets.training.repnas import three_phases
+from supernets.training.repnas_sampler import BranchSettings
 from supernets.training.run import Run
 from supernets.training.state import KIND
 from tests.test_supernets_training_loop import LARGEST, columns
@@ -42,8 +45,10 @@ SHRINKING = Recipe(
     batch_size=16, averaging=0.9,
 )  # fmt: skip
 SANDWICH = replace(sandwich.small(3), batch_size=16, phases=(replace(sandwich.small(3).phases[0], dropout=0.0),))
-CASES = {"shrinking": (OFA, SHRINKING), "sandwich": (BIGNAS, SANDWICH)}
-STEPS = 10
+BRANCHES = BranchSettings(BranchBudget(fraction=0.34), learning_rate=0.05, weight_decay=1e-3)
+REPNAS = Recipe("branches", three_phases((1, 1, 1), 0.05), batch_size=16, kernel_transform=False, gradient_norm=5.0, branches=BRANCHES)
+CASES = {"shrinking": (OFA, SHRINKING), "sandwich": (BIGNAS, SANDWICH), "repnas": ("repnas-tiny:resolutions=12,classes=3", REPNAS)}
+STEPS = 10  # of 12: some of each phase
 
 WORKER = """
 import sys
@@ -75,11 +80,12 @@ with joined() as (group, device):
 
 
 def after_ten_steps(case, group):
-    """Return the weights after ten steps in float64, and what was drawn."""
+    """Return the weights after ten steps in float64, with the gates' parameters, and what was drawn."""
     space_name, recipe = CASES[case]
     run = Run(spaces.space(space_name), columns(), recipe, 5, Machine(group=group, dtype=torch.float64))
     losses = [run.advance() for _ in range(STEPS)]
-    return {name: tensor.detach().clone() for name, tensor in run.supernet.tensors().items()}, losses
+    gates = {f"gates.{name}": tensor.double() for name, tensor in run.state().gates.items()}
+    return {name: tensor.detach().clone() for name, tensor in (run.supernet.tensors() | gates).items()}, losses
 
 
 def torchrun(script, *arguments, check=True):
@@ -103,7 +109,7 @@ def test_two_processes_make_the_weights_of_one_with_the_doubled_batch(case, tmp_
         assert torch.equal(both[0]["tensors"][name], both[1]["tensors"][name]), name
     assert both[0]["drawn"] == pytest.approx(losses, abs=1e-5) and both[0]["drawn"] == both[1]["drawn"]
     before = Run(spaces.space(CASES[case][0]), columns(), CASES[case][1], 5).supernet.tensors()
-    assert any(float((tensor - before[name]).detach().abs().max()) > 1e-2 for name, tensor in alone.items()), "ten steps move weights"
+    assert any(float((alone[name] - tensor).detach().abs().max()) > 1e-2 for name, tensor in before.items()), "ten steps move weights"
 
 
 def test_a_whole_training_of_two_processes_can_be_stopped_and_goes_on(tmp_path):

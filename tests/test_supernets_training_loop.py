@@ -263,3 +263,10 @@ def test_a_run_killed_20_times_at_random_moments_ends_with_the_same_bits(undistu
     process = begun(folder)
     assert process.wait() == 0
     assert weights(folder / "supernet.safetensors") == weights(undisturbed.weights)
+
+
+def test_a_step_adds_nothing_to_what_a_run_keeps():
+    run = Run(spaces.space("ofa-mobilenetv3-tiny:resolutions=12,classes=3"), columns(), RECIPE, 0)
+    kept = set(vars(run))
+    run.advance()
+    assert set(vars(run)) == kept

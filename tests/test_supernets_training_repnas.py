@@ -24,6 +24,7 @@ from supernets.training.phases import Phase, Recipe
 from supernets.training.recipes import recipe as plain_recipe
 from supernets.training.repnas import PRESETS, RECIPES, small, three_phases
 from supernets.training.repnas_sampler import BUDGETED, CHOSEN, GATED, BranchSampler, BranchSettings
+from supernets.training.run import Run
 from supernets.training.state import TrainingError, read_state
 
 pytestmark = pytest.mark.torch
@@ -118,6 +119,21 @@ def test_a_step_moves_selected_gates_and_the_decay_falls_to_none(space):
     assert torch.equal(drawn_by.gates.alpha, before)
 
 
+def test_gates_learn_alike_from_scaled_gradients_and_not_from_infinite_ones(space):
+    alphas = []
+    for scale in (1.0, 2.0**16):
+        drawn_by = sampler(space)
+        for step in range(3):
+            gates = drawn_by.draw(GATED, np.random.default_rng(step)).gates
+            (scale * sum(gate * number for number, gate in enumerate(gates.values()))).backward()
+            assert drawn_by.learn(0.5, scale)
+        alphas.append(drawn_by.gates.alpha.detach().clone())
+    assert alphas[0].any() and torch.equal(*alphas)
+    (math.inf * drawn_by.gates.alpha.sum()).backward()
+    assert not drawn_by.learn(0.5, scale)
+    assert torch.equal(drawn_by.gates.alpha, alphas[1]) and drawn_by.gates.alpha.grad is None
+
+
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +150,52 @@ def test_gates_stay_learn_and_stay_as_the_phases_say(space, images, tmp_path):
     assert alpha[9].any()
     assert not torch.equal(alpha[9], alpha[13])
     assert torch.equal(alpha[13], alpha[16])
+
+
+def gated_run(space, images, scale: float | None = None, decay: float = 5e-2) -> Run:
+    """Return a run whose gates learn from its first step on; with a scale as in mixed precision, of which no forward pass is."""
+    recipe = replace(RECIPE, phases=(Phase("search", 4, 0.05, children=(GATED,)),), branches=replace(SETTINGS, weight_decay=decay))
+    run = Run(space, images, recipe, 5)
+    if scale is not None:
+        run._scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return run
+
+
+def alpha_of(run: Run):
+    return run.state().gates["alpha"].clone()
+
+
+def test_gates_learn_the_same_whatever_the_loss_is_scaled_by(space, images):
+    runs = [gated_run(space, images, scale) for scale in (None, 1.0, 2.0**16)]
+    for run in runs:
+        for _ in range(4):
+            run.advance()
+    assert alpha_of(runs[0]).any()
+    for run in runs[1:]:
+        assert torch.equal(alpha_of(run), alpha_of(runs[0]))
+
+
+def test_a_step_in_which_scaled_gradients_overflow_moves_neither_weights_nor_gates(space, images):
+    run = gated_run(space, images, math.inf)
+    weights = {name: tensor.detach().clone() for name, tensor in run.supernet.tensors().items()}
+    run.advance()
+    assert not alpha_of(run).any()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in run.supernet.tensors().items())
+    run._scaler.update(2.0**16)
+    run.advance()
+    assert alpha_of(run).any() and alpha_of(run).isfinite().all()
+
+
+def test_gates_whose_gradients_alone_overflow_lower_the_scale(space, images):
+    run = gated_run(space, images, 2.0**10)
+    weights = {name: tensor.detach().clone() for name, tensor in run.supernet.tensors().items()}
+    hook = run._sampler.gates.alpha.register_hook(lambda gradient: gradient * math.inf)
+    run.advance()
+    assert not alpha_of(run).any() and run._scaler.get_scale() == 2.0**9
+    assert any(not torch.equal(tensor, weights[name]) for name, tensor in run.supernet.tensors().items())
+    hook.remove()
+    run.advance()
+    assert alpha_of(run).any() and run._scaler.get_scale() == 2.0**9
 
 
 def test_training_ends_with_the_branches_that_the_gates_are_highest_for(space, undisturbed):

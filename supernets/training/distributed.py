@@ -1,8 +1,8 @@
 """Training by several processes that `torchrun` started: each takes its part of every batch, all make the same step.
 
-Children, crops and learning rates follow from (seed, step), so all processes draw the same without a word. Gradients are
-averaged once a step, after the last child; norms see the whole batch (their sums go round), so the number of processes
-changes results by rounding alone. The first process validates and writes files.
+Children, crops and learning rates follow from (seed, step), so all processes draw the same without a word. Gradients, those
+of gates too, are averaged once a step, after the last child; norms see the whole batch (their sums go round), so the number
+of processes changes results by rounding alone. The first process validates and writes files.
 """
 
 from __future__ import annotations
@@ -51,13 +51,17 @@ class Group:
         return slice(self.rank * each, (self.rank + 1) * each)
 
     @torch.no_grad()
-    def average_gradients(self, tensors: Iterable[Tensor]) -> None:
-        """Put the mean over all processes in the place of each gradient; all processes have gradients of the same tensors."""
+    def average_gradients(self, tensors: Iterable[Tensor], device: torch.device | str) -> None:
+        """Put the mean over all processes in the place of each gradient; all processes have gradients of the same tensors.
+
+        They are summed on the processes' `device`, which is the only one that `nccl` can sum on; the gradients may be on another.
+        """
         gradients = [tensor.grad for tensor in tensors if tensor.grad is not None]
         if self.size > 1 and gradients:
-            together = torch.cat([gradient.flatten() for gradient in gradients])
+            together = torch.cat([gradient.flatten() for gradient in gradients]).to(device)
             dist.all_reduce(together)
-            parts = torch.split(together.div_(self.size), [gradient.numel() for gradient in gradients])
+            mean = together.div_(self.size).to(gradients[0].device)
+            parts = torch.split(mean, [gradient.numel() for gradient in gradients])
             torch._foreach_copy_(gradients, [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)])
 
     def mean(self, value: float, device: torch.device | str = "cpu") -> float:

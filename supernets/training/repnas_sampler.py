@@ -111,12 +111,20 @@ class BranchSampler:
         kept = self.gates.kept(self.gates.gates(self.gates.scores()))
         return self._space.architecture({**self._space.largest().values, **kept})
 
-    def learn(self, progress: float) -> None:
-        """Make a step on the gradients that backward passes left in the gates' parameters, if there are any; progress runs from 0 to 1."""
-        if self.gates.alpha.grad is not None:
+    def learn(self, progress: float, scale: float = 1.0) -> bool:
+        """Make a step on the gradients that backward passes of `scale` times the loss left in the gates' parameters, if there are any.
+
+        Progress runs from 0 to 1. Returns whether the gradients were finite: where they are not, no step is made.
+        """
+        if self.gates.alpha.grad is None:
+            return True
+        self.gates.alpha.grad.div_(scale)
+        finite = bool(self.gates.alpha.grad.isfinite().all())
+        if finite:
             self._optimiser.param_groups[0]["weight_decay"] = self._settings.weight_decay * 0.5 * (1 + math.cos(math.pi * progress))
             self._optimiser.step()
-            self._optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad(set_to_none=True)
+        return finite
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs, as tensors."""

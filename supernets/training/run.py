@@ -77,6 +77,8 @@ class Run:
         self._rows = self.machine.group.part(recipe.batch_size)
         self._scaler = self.machine.loss_scaler()
         self._loss_sum = 0.0
+        self._order_of: tuple[int, int] | None = None
+        self._kept_order = np.empty(0, dtype=np.intp)
         self._optimiser = new_optimiser(recipe, self._tensors, weight_scale)
 
     @property
@@ -228,7 +230,7 @@ class Run:
 
     def _order(self, number: int, epoch: int) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Return the epoch's order of the training images; kept until another one is asked for."""
-        if getattr(self, "_order_of", None) != (number, epoch):
+        if self._order_of != (number, epoch):
             self._order_of, self._kept_order = (number, epoch), self._rng(ORDER, number, epoch).permutation(len(self.images.train_images))
         return self._kept_order
 
@@ -255,15 +257,19 @@ class Run:
             if phase.teacher == "in_place" and child.number == 0:
                 taught = logits.detach().softmax(1)
             total += float(loss.detach())
-        group.average_gradients(self._tensors.values())
+        learned = self._sampler is None or self._gates_learn(self._sampler, local / self._lengths[number])
+        group.average_gradients(self._tensors.values(), self.machine.device)
         if self.recipe.gradient_norm is not None:
             self._scaler.unscale_(self._optimiser)
             torch.nn.utils.clip_grad_norm_(self._tensors.values(), self.recipe.gradient_norm)
         self._scaler.step(self._optimiser)
-        self._scaler.update()
-        if self._sampler is not None:
-            self._sampler.learn(local / self._lengths[number])
+        self._scaler.update(None if learned else self._scaler.get_scale() * self._scaler.get_backoff_factor())
         return group.mean(total / len(phase.children), self.machine.device)
+
+    def _gates_learn(self, sampler: BranchSampler, progress: float) -> bool:
+        """Let gates make their step, the same in all processes; returns whether their gradients were finite, as a smaller scale makes them."""
+        self.machine.group.average_gradients([sampler.gates.alpha], self.machine.device)
+        return sampler.learn(progress, self._scaler.get_scale())
 
     @contextmanager
     def _seeded(self, child: int, dropout: float) -> Iterator[float]:
