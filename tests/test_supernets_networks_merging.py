@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from supernets import spaces
 from supernets.blocks import BlockSpec
 from supernets.export.weights import fold
-from supernets.networks.branched import BranchedOperations, branched_forward, calibrate_branches
+from supernets.networks.branched import BranchedOperations, BranchedSupernet, branched_forward, calibrate_branches
 from supernets.networks.branches import BRANCHES, KXK, POINT_KXK, branched_convolution, branched_slices, inner_name, kept_branches, possible_branches
-from supernets.networks.functional import forward, no_norm, running_norm
+from supernets.networks.functional import batch_norm, forward, no_norm, running_norm
 from supernets.networks.merging import merged, merged_pair, random_branched_tensors
 
 pytestmark = pytest.mark.torch
@@ -109,6 +109,17 @@ def test_padding_behind_the_norm_would_differ_at_the_border_and_only_there(kerne
     assert difference[..., border, border].max() < 1e-10
 
 
+@pytest.mark.parametrize("own_weights", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize("groups", [1, 2, CHANNELS])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_what_is_merged_is_of_the_type_and_on_the_device_of_its_tensors(dtype, groups, own_weights):
+    blocks = [block(3, 1, groups, "conv_bn"), replace(block(5, 1, groups), name="c")]
+    kept = {"b.conv": BRANCHES, "c.conv": BRANCHES}
+    tensors = random_branched_tensors(blocks, kept, torch.Generator().manual_seed(0), own_weights)
+    plain = merged(blocks, {name: tensor.to("meta", dtype) for name, tensor in tensors.items()}, kept)
+    assert {(tensor.device.type, tensor.dtype) for tensor in plain.values()} == {("meta", dtype)}
+
+
 # --- whole networks ---------------------------------------------------------------------------------------------------
 
 
@@ -130,6 +141,15 @@ def test_a_whole_network_merges_after_its_norms_are_calibrated(repnas):
     assert float((logits - branched).abs().max()) < 1e-4
     assert torch.equal(logits.argmax(1), branched.argmax(1))
     assert set(plain) == {f"{c.name}.{part}" for block in blocks for c in block.convolutions() for part in ("weight", "bias")}
+
+
+def test_a_supernet_answers_on_its_own_device_with_gates_that_stay_on_theirs(repnas):
+    space, _, blocks, kept = repnas
+    x = images(blocks, dtype=torch.float32).to("meta")
+    tensors = branched_slices(blocks, BranchedSupernet(space).to("meta").tensors(), kept)
+    gates = {f"{name}.{branch}": torch.ones((), requires_grad=True) for name, branches in kept.items() for branch in branches}
+    logits = branched_forward(blocks, x, tensors, kept, batch_norm, gates)
+    assert (logits.device.type, logits.dtype) == ("meta", torch.float32)
 
 
 def by_onnx(blocks, weights, x):

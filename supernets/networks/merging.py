@@ -69,11 +69,11 @@ def _plain_tensors(convolution: Convolution, merge: Merged) -> dict[str, Tensor]
 
 @torch.no_grad()
 def merged_convolution(convolution: Convolution, tensors: Tensors, branches: Sequence[str]) -> Merged:
-    """Return weight and bias of the one convolution that equals the sum of these branches, in the type of the tensors."""
+    """Return weight and bias of the one convolution that equals the sum of these branches, in the type of the tensors and on their device."""
     master = tensors[f"{convolution.name}.weight"]
     exact = {name: tensor.double() for name, tensor in tensors.items() if name.startswith(f"{convolution.name}.")}
-    weight = torch.zeros(convolution.weight_shape, dtype=torch.float64)
-    bias = torch.zeros(convolution.out_channels, dtype=torch.float64)
+    weight = torch.zeros(convolution.weight_shape, dtype=torch.float64, device=master.device)
+    bias = torch.zeros(convolution.out_channels, dtype=torch.float64, device=master.device)
     for branch in branches:
         branch_weight_, branch_bias = _merged_branch(convolution, branch, exact)
         weight += padded(branch_weight_, convolution.kernel_size)
@@ -83,12 +83,13 @@ def merged_convolution(convolution: Convolution, tensors: Tensors, branches: Seq
 
 def _merged_branch(convolution: Convolution, branch: str, tensors: Tensors) -> Merged:
     inner: Merged | None = None
+    device = tensors[f"{convolution.name}.weight"].device
     if branch == POINT_KXK or (branch == POINT_AVERAGE and not is_depthwise(convolution)):
         inner = with_norm(branch_weight(convolution, branch, tensors), inner_name(convolution, branch), tensors)
     if branch == SKIP:
-        weight = identity_kernel(convolution)
+        weight = identity_kernel(convolution, device)
     elif branch == POINT_AVERAGE:
-        weight = average_kernel(convolution)
+        weight = average_kernel(convolution, device)
     elif branch == POINT_KXK:
         weight = tensors[f"{convolution.name}.{branch}.weight"]
     else:
@@ -118,23 +119,23 @@ def padded(weight: Tensor, size: int) -> Tensor:
     return F.pad(weight, [columns, columns, rows, rows])
 
 
-def identity_kernel(convolution: Convolution) -> Tensor:
+def identity_kernel(convolution: Convolution, device: torch.device) -> Tensor:
     """Return the 1x1 weight that leaves a map of as many channels as it is."""
-    return _one_to_one(convolution)[:, :, None, None]
+    return _one_to_one(convolution, device)[:, :, None, None]
 
 
-def average_kernel(convolution: Convolution) -> Tensor:
+def average_kernel(convolution: Convolution, device: torch.device) -> Tensor:
     """Return the K x K weight that averages each channel of a map that has as many as the convolution makes, zeros of the border included."""
     size = convolution.kernel_size
     group = convolution.out_channels // convolution.groups
-    return _one_to_one(convolution, group)[:, :, None, None].expand(-1, -1, size, size) / size**2
+    return _one_to_one(convolution, device, group)[:, :, None, None].expand(-1, -1, size, size) / size**2
 
 
-def _one_to_one(convolution: Convolution, group: int | None = None) -> Tensor:
+def _one_to_one(convolution: Convolution, device: torch.device, group: int | None = None) -> Tensor:
     """Return (O, channels of a group): 1 where an output's own channel is, in each group."""
-    channels = torch.arange(convolution.out_channels)
+    channels = torch.arange(convolution.out_channels, device=device)
     width = convolution.in_channels // convolution.groups if group is None else group
-    return (channels[:, None] % width == torch.arange(width)).double()
+    return (channels[:, None] % width == torch.arange(width, device=device)).double()
 
 
 def merged_pair(blocks: Sequence[BlockSpec], first: Kept, second: Kept, seed: int = 0) -> tuple[Arrays, Arrays]:
