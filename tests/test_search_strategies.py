@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from search.rewards import objective_of
 from search.settings import SearchSettings
 from search.strategies import STRATEGIES, UnknownStrategyError, create
 from search.strategies.coarse_to_fine import coarse_set
-from supernets.space import Population, SearchSpace, unique_rows
+from supernets.space import OFF, Population, SearchSpace, unique_rows
 from supernets.spaces import space
 
 TINY = space("ofa-mobilenetv3-tiny")
@@ -182,6 +184,32 @@ def test_the_controller_draws_better_networks_the_longer_it_learns() -> None:
         drawn = unique_rows(controller.ask(40))
         controller.tell(Candidates(drawn, worth(drawn), np.ones(len(drawn))))
     assert worth(controller.ask(400)).mean() > before + 0.3
+
+
+@pytest.mark.parametrize("searched", [TINY, TINY.restrict({"depth": [3, 4], "kernel_size": [5, 7]}), space("mnasnet-tiny"), space("bignas-tiny")])
+def test_the_controller_learns_from_the_probabilities_that_it_drew_with(searched: SearchSpace) -> None:
+    torch = pytest.importorskip("torch")
+    controller: Any = create("rl-controller", searched, SearchSettings(), np.random.default_rng(0))
+    drawn_with: list[Any] = []
+    step = controller._step
+
+    def noted(*given: Any) -> Any:
+        logits, state = step(*given)
+        drawn_with.append(logits.log_softmax(dim=1))
+        return logits, state
+
+    with torch.no_grad():
+        for parameter in controller._parameters.values():
+            parameter.mul_(20)  # so that what was taken before weighs
+    controller._step = noted
+    population = controller.ask(200)
+    controller._step = step
+    assert (population == OFF).any() == any(choice.depends_on for choice in searched.choices)
+    options, active = controller._options(population)
+    at_ask = sum(logs.gather(1, options[:, [number]])[:, 0] * active[:, number] for number, logs in enumerate(drawn_with))
+    with torch.no_grad():
+        replayed, _ = controller._log_probabilities(options, active)
+    torch.testing.assert_close(replayed, at_ask)
 
 
 def test_the_coarse_set_is_a_small_product_of_network_wide_settings() -> None:

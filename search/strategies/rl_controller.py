@@ -1,7 +1,8 @@
 """The controller of MnasNet (Tan et al., CVPR 2019, section 4.2) and NASNet: an LSTM that writes a network choice by choice, taught by PPO.
 
 The choices of a space in their order are its tokens, so it works on any space. A choice that others switch off has no
-part in a network's probability. The reward is the objective's value, the baseline an exponential moving average of it.
+part in a network's probability; what comes after it is drawn as after its first option. The reward is the objective's
+value, the baseline an exponential moving average of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from search.objectives import Candidates
 from search.settings import SearchSettings
-from supernets.space import OFF, Population, SearchSpace
+from supernets.space import OFF, Choice, Population, SearchSpace
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +43,7 @@ class RlController:
         self._torch, self._space, self._rng = torch, space, rng
         self._generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         self._allowed = [choice.allowed_codes for choice in space.choices]
+        self._switches = [self._switch(choice) for choice in space.choices]
         self._parameters = self._initial([len(allowed) for allowed in self._allowed])
         self._optimizer = torch.optim.Adam(self._parameters.values(), lr=settings.controller_learning_rate)
         self._baseline: float | None = None
@@ -50,11 +52,15 @@ class RlController:
     def ask(self, count: int) -> Population:
         """Return networks drawn from the controller, shape (count, n_choices)."""
         drawn: list[torch.Tensor] = []
+        active: list[torch.Tensor] = []
         with self._torch.no_grad():
             state = self._start(count)
             for number in range(len(self._allowed)):
                 logits, state = self._step(number, drawn[-1] if drawn else None, state)
-                drawn.append(self._torch.multinomial(logits.softmax(dim=1), 1, generator=self._generator)[:, 0])
+                options = self._torch.multinomial(logits.softmax(dim=1), 1, generator=self._generator)[:, 0]
+                switch = self._switches[number]
+                active.append(self._torch.ones(count, dtype=self._torch.bool) if switch is None else active[switch[0]] & switch[1][drawn[switch[0]]])
+                drawn.append(options.where(active[-1], 0))
         codes = np.stack([allowed[options.numpy()] for allowed, options in zip(self._allowed, drawn, strict=True)], axis=1)
         return self._space.switched_off(codes.astype(np.int8))
 
@@ -89,6 +95,13 @@ class RlController:
         for number, length in enumerate(lengths):
             shapes |= {f"{number}.embedding": (length, hidden), f"{number}.weight": (length, hidden), f"{number}.bias": (length,)}
         return {name: ((2 * torch.rand(shape, generator=self._generator) - 1) * INITIAL_RANGE).requires_grad_() for name, shape in shapes.items()}
+
+    def _switch(self, choice: Choice) -> tuple[int, torch.Tensor] | None:
+        """Return the column of the choice that this one depends on, which comes before it, and whether it is on for each option of that one."""
+        if choice.depends_on is None:
+            return None
+        column = self._space.position[choice.depends_on]
+        return column, self._torch.tensor([value in choice.on_for for value in self._space.choices[column].allowed])
 
     def _start(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         zeros = self._torch.zeros(count, HIDDEN_UNITS)
