@@ -20,6 +20,7 @@ from supernets.spaces.repnas import BRANCHES
 from supernets.training.data import ImageData
 from supernets.training.images import input_batches
 from supernets.training.loop import train
+from supernets.training.machine import Machine
 from supernets.training.phases import Phase, Recipe
 from supernets.training.recipes import recipe as plain_recipe
 from supernets.training.repnas import PRESETS, RECIPES, small, three_phases
@@ -196,6 +197,14 @@ def test_gates_whose_gradients_alone_overflow_lower_the_scale(space, images):
     hook.remove()
     run.advance()
     assert alpha_of(run).any() and run._scaler.get_scale() == 2.0**9
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_a_gpu_trains_judges_and_merges_what_gates_choose(space, images, tmp_path, mixed_precision):
+    summary = train(space, images, RECIPE, tmp_path, machine=Machine("cuda", mixed_precision))
+    assert [entry["phase"] for entry in summary.history] == ["random", "search", "fixed"]
+    assert summary.history[-1]["mean_loss"] < summary.history[0]["mean_loss"]
 
 
 def test_training_ends_with_the_branches_that_the_gates_are_highest_for(space, undisturbed):

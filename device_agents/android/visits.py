@@ -57,6 +57,7 @@ class Visits:
         self._sleep, self._clock = sleep, clock
         self._visit_s: float | None = None  # of one visit and what lies between two
         self._thermal, self._battery = found.moment.thermal, found.moment.battery
+        self._died = False  # the last batch, in the visit it was at
         self.incidents: list[str] = []
         self.in_runner_s = 0.0
 
@@ -76,8 +77,6 @@ class Visits:
                 raise WorkerFailed(f"the batch of device {self._device!r} died twice in visit {died_in!r}; see what ends processes there")
             died_in = remaining[made].id if made < len(remaining) and self._died else ""
             remaining = remaining[made:]
-
-    _died = False
 
     def _size(self) -> int:
         return FIRST_BATCH if self._visit_s is None else max(1, min(MOST_IN_BATCH, int(BATCH_S / max(self._visit_s, 1e-3))))
