@@ -29,14 +29,16 @@ def command(
     \b
     Example: profiler export --subnet subnet.json --weights supernet.safetensors --out exported/
     """
-    from profiler.cli.output import print_json, print_table, say
+    from profiler.cli.output import print_json, print_table, progress_bar, say
     from profiler.exporting import export_from_files, parse_formats, parse_precision
 
     with typed():
         wanted = parse_formats(formats, parse_precision(precision))
-    record = export_from_files(
-        subnet, weights, images, out, wanted, calibration_images, check_images, precision, range_images, accuracy_images, batch
-    )  # fmt: skip
+    with progress_bar("exporting") as report:
+        record = export_from_files(
+            subnet, weights, images, out, wanted, calibration_images, check_images, precision, range_images, accuracy_images, batch,
+            lambda done, total: report(done, total, "decoding images"),
+        )  # fmt: skip
     if as_json:
         print_json(record.to_dict())
         return
