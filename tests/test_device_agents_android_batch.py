@@ -150,6 +150,13 @@ def test_poll_gives_only_what_comes_after_what_was_seen(shell):
     assert shell.poll(seen=3).finished == ()
 
 
+def test_poll_beside_one_that_has_only_begun_to_write_tells_all_the_same(shell):
+    shell.start([Task(("echo", "out"))])
+    shell.finish(1)
+    (shell.folder / "boundary").write_text("")
+    assert [visit.stdout for visit in shell.poll().finished] == ["out\n"]
+
+
 def test_killed_batch_ends_with_its_runner_and_polls_as_dead(shell):
     shell.start([Task(("sleep", "77.25")), Task(("true",))])
     while not (shell.folder / "now").exists() or not (shell.folder / "now").read_text().strip():

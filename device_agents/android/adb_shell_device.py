@@ -29,6 +29,7 @@ BROKEN: tuple[type[Exception], ...] = (
     ValueError,
     struct.error,
 )  # what leaves a connection that is of no more use
+FAIL_HEADER = struct.Struct("<4sI")  # FAIL and how many bytes of reason follow
 TIMED_OUT = (exceptions.TcpTimeoutException, exceptions.AdbTimeoutError, TimeoutError)
 
 
@@ -124,13 +125,16 @@ class Device(AdbDevice):  # type: ignore[misc]
         filesync_info.send_idx = 0
         while True:
             command, data = self._read_until([constants.OKAY, constants.WRTE, constants.CLSE], adb_info)
-            if command == constants.OKAY:
+            if command == constants.WRTE:
+                filesync_info.recv_buffer += data
+            said = bytes(filesync_info.recv_buffer)
+            if said[:4] == constants.FAIL:  # its reason may come in a packet of its own
+                if command == constants.CLSE or (len(said) >= FAIL_HEADER.size and len(said) >= FAIL_HEADER.size + FAIL_HEADER.unpack_from(said)[1]):
+                    raise exceptions.PushFailedError(said[FAIL_HEADER.size :])
+            elif command == constants.OKAY:
                 return
-            if command == constants.CLSE:
+            elif command == constants.CLSE:
                 raise ConnectionResetError("the device ended the transfer")
-            filesync_info.recv_buffer += data
-            if filesync_info.recv_buffer[:4] == constants.FAIL:
-                raise exceptions.PushFailedError(bytes(filesync_info.recv_buffer[8:]))
 
 
 def tcp(host: str, port: int) -> Link:

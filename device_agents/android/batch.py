@@ -168,6 +168,7 @@ def poll_script(folder: str, seen: int, boundary: str, reading: Reading, alive_f
     """Return the script that prints the visits after the first `seen`, each file of theirs behind a line with the boundary.
 
     Whether the batch runs is looked at before what it has finished: one that ends meanwhile has all its visits in sight.
+    A look whose connection broke may still be at work beside this one, and have made the boundary's file without its line yet.
     """
     aside = f"taskset -p {words([reading.aside_mask])} $$ >/dev/null 2>&1\n" if reading.aside_mask else ""
     return f"""cd {words([folder])} || exit {GONE}
@@ -177,7 +178,7 @@ up; echo "$up" >{words([alive_file])}
 running=dead; pid=
 {{ read -r pid <pid; }} 2>/dev/null
 if [ -z "$pid" ]; then running=starting; elif lives "$pid"; then running=alive; fi
-[ -f boundary ] || printf '\\n%s\\n' {words([boundary])} >boundary
+[ -s boundary ] || printf '\\n%s\\n' {words([boundary])} >boundary
 set --; count=0; taken=0
 while read -r visit; do
     count=$((count + 1))
