@@ -36,6 +36,8 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/search_speed.py
 	$(BIN)/python benchmarks/predictor_speed.py
 	$(BIN)/python benchmarks/kernel_cliff.py
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/controller_against_random.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
