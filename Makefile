@@ -29,7 +29,7 @@ test-slow: $(INSTALLED)
 test-devices: $(INSTALLED)
 	-tests/adbd/build.sh
 	-PYTHON=$(CURDIR)/$(BIN)/python tests/arm64_userland.sh
-	$(BIN)/python -m pytest -m device_services -rs
+	$(BIN)/python -m pytest -m device_services -n $(JOBS) --dist loadfile -rs
 
 # The benchmarks that need no files of their own; the others say in their first lines how they are called.
 bench: $(INSTALLED)

@@ -180,7 +180,7 @@ def real_adbd(disk_mb: int = 64) -> Iterator[RealAdbd]:
     try:
         folder.chmod(0o755)  # the user `shell` of the device is nobody's user here
         furnish(folder)
-        number = (os.getpid() * 16 + next(NUMBERS)) % 16384
+        number = os.getpid() % 128 * 128 + next(NUMBERS) % 128  # of its own beside those of other test processes
         addresses = [f"10.78.{number // 64}.{number % 64 * 4 + end}" for end in (1, 2)]
         with (folder / "run.log").open("wb") as log:
             process = subprocess.Popen(

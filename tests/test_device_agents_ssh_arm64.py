@@ -31,11 +31,11 @@ FEW = ProtocolSettings(rounds=2, most_rounds=2, alone_visits=1, chain_visits=1, 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
     """Give the sshd of the arm64 root."""
-    root = arm64_root()
-    with one_sshd(tmp_path_factory.mktemp("arm64"), root=root) as server:
-        yield server
-    assert list((root / "tmp").iterdir()) == []
-    assert not (root / "root/.elastic-latency/venv").exists()
+    with arm64_root() as root:
+        with one_sshd(tmp_path_factory.mktemp("arm64"), root=root) as server:
+            yield server
+        assert list((root / "tmp").iterdir()) == []
+        assert not (root / "root/.elastic-latency/venv").exists()
 
 
 @pytest.fixture

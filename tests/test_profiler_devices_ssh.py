@@ -36,10 +36,10 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    root = arm64_root()
-    with one_sshd(tmp_path_factory.mktemp("arm64"), root=root) as server:
-        yield server
-    assert list((root / "tmp").iterdir()) == []
+    with arm64_root() as root:
+        with one_sshd(tmp_path_factory.mktemp("arm64"), root=root) as server:
+            yield server
+        assert list((root / "tmp").iterdir()) == []
 
 
 @pytest.fixture
