@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -291,10 +292,31 @@ def test_a_folder_with_other_files_is_no_place_for_a_cache(folder, tmp_path):
     assert caught.value.filename == str(tmp_path / "letters" / "a.txt")
 
 
+def test_a_cache_is_not_kept_where_folders_are_classes(folder, tmp_path):
+    for place in (folder / "train" / "kept", folder / "test" / "deep" / "kept"):
+        with pytest.raises(ValueError, match="is inside '.*', where folders are classes; keep decoded images elsewhere"):
+            open_images(str(folder), side=16, cache=place)
+        assert not place.exists()
+
+
+def test_a_side_that_no_image_has_is_refused_before_one_is_decoded(folder, tmp_path):
+    for cache in (None, tmp_path / "kept"):
+        with pytest.raises(ValueError, match="are to be scaled to side 1000000; expected 1 to 4096 pixels"):
+            open_images(str(folder), side=10**6, cache=cache)
+
+
+def changed(field, value, content):
+    return json.dumps({**json.loads(content), field: value}).encode()
+
+
 @pytest.mark.parametrize(("name", "damage"), [
     ("images.json", lambda content: b"{"), ("images.json", lambda content: json.dumps({"kind": "letters"}).encode()),
     ("images.json", lambda content: content.replace(b'"train": 12', b'"train": 13')), ("train_images.npy", lambda content: content[:-5]),
     ("test_labels.npy", lambda content: content[:20]), ("test_images.npy", None),
+    *(("images.json", partial(changed, field, value)) for field, value in (
+        ("images", 5), ("images", {}), ("images", {"train": 12}), ("shape", 5), ("shape", ["16", "16", 3]), ("sha256", []), ("class_names", 5),
+        ("class_names", [1]), ("source_sha256", None),
+    )), ("train_images.npy", lambda content: content[:74] + b"\x0b" + content[75:]),
 ])  # fmt: skip
 def test_damaged_caches_are_refused_by_the_files_name(folder, tmp_path, name, damage):
     open_images(str(folder), side=16, cache=tmp_path / "kept")

@@ -67,6 +67,9 @@ def decode_once(
         OSError: it cannot be written; `filename` is the file's.
     """
     source = listed(folder)
+    for name in ("train", "val", "test"):
+        if (folder / name).resolve() in cache.resolve().parents:
+            raise ValueError(f"folder {str(cache)!r} is inside {str(folder / name)!r}, where folders are classes; keep decoded images elsewhere")
     if not is_image_cache(cache):
         refuse_importing()
         with _locked(cache):
@@ -84,18 +87,28 @@ def _index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX_FILE
     try:
         index = json.loads(path.read_bytes())
-        known = index["kind"] == KIND and index["version"] == VERSION and {"images", "shape", "sha256", "class_names", "source_sha256"} <= set(index)
-    except (ValueError, TypeError, KeyError, RecursionError):
+        known = index["kind"] == KIND and index["version"] == VERSION and _is_whole(index)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         known = False
     if not known:
         raise ValueError(f"file {str(path)!r} is damaged, or of another kind or version; remove its folder to decode anew")
     return index  # type: ignore[no-any-return]
 
 
+def _is_whole(index: dict[str, Any]) -> bool:
+    """Return whether an index has all that is read of it, each of its type."""
+    parts, lists = index["images"], (index["shape"], index["class_names"])
+    return (
+        {"train", "test"} <= set(parts) <= {"train", "validation", "test"} and set(index["sha256"]) == set(parts) and len(index["shape"]) == 3
+        and all(isinstance(each, list) for each in lists) and all(type(size) is int for size in (*parts.values(), *index["shape"]))
+        and all(isinstance(text, str) for text in (*index["sha256"].values(), *index["class_names"], index["source_sha256"]))
+    )  # fmt: skip
+
+
 def _opened(path: Path) -> Array:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # a damaged header ends in many classes, tokenize.TokenError among them
         raise ValueError(f"file {str(path)!r} cannot be read ({error}); remove its folder to decode anew") from error
 
 

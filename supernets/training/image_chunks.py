@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -60,7 +61,7 @@ def write_chunks(chunks: Sequence[Chunk], processes: int) -> Iterator[tuple[Chun
     if processes <= 1:
         yield from ((chunk, write_chunk(chunk)) for chunk in chunks)
         return
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _leave_interrupts)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin)
     try:
         futures: dict[Future[Written], Chunk] = {pool.submit(write_chunk, chunk): chunk for chunk in chunks}
         for future in as_completed(futures):
@@ -127,5 +128,14 @@ def told(path: Path, needed: str = "") -> Iterator[None]:
         raise OSError(error.errno, f"cannot be written{needed}: {error.strerror or error}", str(path)) from error
 
 
-def _leave_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends these processes
+def _begin() -> None:
+    """Begin a process: Ctrl-C is for the caller, and without the caller nothing more is to be written."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+
+
+def _end_with_caller() -> None:
+    caller = multiprocessing.parent_process()
+    if caller is not None:
+        caller.join()
+        os._exit(1)

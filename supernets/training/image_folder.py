@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from supernets.spaces import LARGEST_SIDE
+
 Array: TypeAlias = np.ndarray[Any, Any]
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
@@ -56,7 +58,13 @@ class ImageFolder:
         return digest.hexdigest()
 
     def shape(self, side: int | None, channels: int | None) -> tuple[int, int, int]:
-        """Return the shape of a decoded image: as asked for, and where nothing is asked as the first training image's."""
+        """Return the shape of a decoded image: as asked for, and where nothing is asked as the first training image's.
+
+        Raises:
+            ValueError: no image can have that side, or the first one cannot be read.
+        """
+        if side is not None and not 1 <= side <= LARGEST_SIDE:
+            raise ValueError(f"images of {str(self.folder)!r} are to be scaled to side {side}; expected 1 to {LARGEST_SIDE} pixels")
         height, width, depth = decoded(next(self.files("train")), side, channels).shape
         return height, width, depth
 
