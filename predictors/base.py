@@ -32,6 +32,7 @@ AnyLatency = TypeVar("AnyLatency", bound="LatencyPredictor")
 AnyAccuracy = TypeVar("AnyAccuracy", bound="AccuracyPredictor")
 
 LONGEST_MS = 1e9  # a latency beyond eleven days is a unit mistaken
+LEAST_MS = 1e-6  # no network takes less than a nanosecond, and ratios to what is predicted stay finite
 ERRORS = "cross_validation"  # the array that holds them in a saved predictor
 
 
@@ -91,13 +92,13 @@ class LatencyPredictor(ABC):
         return another._predict(others)
 
     def predict(self, population: Population) -> Numbers:
-        """Return the latency of each architecture in milliseconds, shape (n_architectures,).
+        """Return the latency of each architecture in milliseconds, shape (n_architectures,); a nanosecond where a fit to few networks falls below.
 
         Raises:
             NotFittedError: the predictor was not fitted.
             ValueError: a population of another space, or an architecture that the space does not allow.
         """
-        return self._predict(self._checked(population))
+        return np.maximum(self._predict(self._checked(population)), LEAST_MS)
 
     def predict_interval(self, population: Population, coverage: float = 0.9) -> tuple[Numbers, Numbers]:
         """Return the lower and upper limits, (n_architectures,) each, between which this share of measured latencies lies.

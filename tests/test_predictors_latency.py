@@ -263,3 +263,10 @@ def test_unknown_names_list_the_known_ones():
     with pytest.raises(UnknownPredictorError, match="unknown latency predictor 'sum'; known: additive, calibrated, flops_line, gaussian_process, "):
         latency.create("sum", TINY)
     assert set(latency.names()) >= set(latency.LATENCY_PREDICTORS)
+
+
+def test_no_latency_is_below_a_nanosecond_where_a_steep_line_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = latency.create("flops_line", TINY).fit(POPULATION, MACS / 1e7)
+    steep_ms = MACS / 1e7 - np.median(MACS) / 1e7
+    monkeypatch.setattr(line, "_predict", lambda population: steep_ms)
+    assert line.predict(POPULATION).tolist() == np.where(steep_ms > 1e-6, steep_ms, 1e-6).tolist()

@@ -24,7 +24,7 @@ TINY = "ofa-mobilenetv3-tiny"
     [
         ({"runtimes": ("openvino",)}, ("onnx",)),
         ({"runtimes": ("torch",)}, ("torch",)),
-        ({"runtimes": ("litert", "onnxruntime")}, ("tflite", "onnx")),
+        ({"runtimes": ("litert", "onnxruntime")}, ("onnx", "tflite")),
         ({"runtimes": ("openvino", "onnxruntime"), "formats": ("torch",)}, ("onnx", "torch")),
         ({"device_settings": {"precision": "int8"}}, ("onnx", "tflite")),
         ({"device": "simulated"}, ("onnx", "tflite")),
