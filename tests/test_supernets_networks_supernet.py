@@ -121,7 +121,7 @@ def test_a_matrix_of_another_step_changes_only_the_kernels_behind_it(space, supe
 
 def test_centre_of_a_kernel():
     weight = torch.arange(49.0).reshape(1, 1, 7, 7)
-    assert centre(weight, 3).flatten().tolist() == [16, 17, 18, 23, 24, 25, 30, 31, 32]
+    assert centre(weight, 3, 3).flatten().tolist() == [16, 17, 18, 23, 24, 25, 30, 31, 32]
 
 
 def test_tensors_too_small_for_the_blocks_are_refused_by_name(space):

@@ -24,7 +24,7 @@ from supernets.networks.branches import (
     norm_name,
 )
 from supernets.networks.calibration import NormStatistics
-from supernets.networks.functional import _ACTIVATIONS, Norm, Tensors, TorchOperations, batch_norm, running_norm
+from supernets.networks.functional import ACTIVATIONS, Norm, Tensors, TorchOperations, batch_norm, running_norm
 from supernets.networks.merging import merged
 from supernets.networks.supernet import Supernet, supernet_tensors
 from supernets.networks.tree import hold
@@ -56,7 +56,7 @@ class BranchedOperations(TorchOperations):
             total = y if total is None else total + y
         if total is None:
             raise ValueError(f"convolution {convolution.name!r} is given no branch; expected one or more of {', '.join(BRANCHES)}")
-        return _ACTIVATIONS[convolution.activation](total)
+        return ACTIVATIONS[convolution.activation](total)
 
     def _branch(self, x: Tensor, convolution: Convolution, branch: str) -> Tensor:
         if branch == SKIP:

@@ -16,7 +16,7 @@ from torch import Tensor
 from supernets.blocks import BlockSpec, Convolution
 from supernets.counts import block_tensors
 from supernets.networks.functional import Tensors
-from supernets.networks.slicing import cut_kernel, refuse_smaller
+from supernets.networks.slicing import centre, cut_kernel, refuse_smaller
 from supernets.space import Architecture, SearchSpace
 from supernets.spaces.repnas import BRANCHES
 
@@ -27,7 +27,7 @@ _BRANCHED_PARTS = ("conv", "depthwise", "spatial")  # the one convolution of a b
 
 
 def has_branches(space: SearchSpace) -> bool:
-    """Whether blocks of a space have branches to choose: then a choice of 0 or 1 for each, `<block>.<branch>`."""
+    """Return whether blocks of a space have branches to choose: then a choice of 0 or 1 for each, `<block>.<branch>`."""
     return any(choice.kind in BRANCHES for choice in space.choices)
 
 
@@ -63,7 +63,7 @@ def kept_branches(blocks: Iterable[BlockSpec], architecture: Architecture) -> di
 
 
 def is_depthwise(convolution: Convolution) -> bool:
-    """Whether every channel is convolved alone: then 1x1 followed by averaging is the averaging alone."""
+    """Return whether every channel is convolved alone: then 1x1 followed by averaging is the averaging alone."""
     return convolution.groups == convolution.in_channels == convolution.out_channels
 
 
@@ -128,23 +128,17 @@ def _check(convolution: Convolution, branches: Sequence[str]) -> None:
         raise ValueError(f"convolution {convolution.name!r} is given the branches {list(branches)}; expected {expected}")
 
 
-def crop(weight: Tensor, height: int, width: int) -> Tensor:
-    """Return the middle `height` x `width` window of a weight (O, I, K, K)."""
-    top, left = weight.shape[-2] // 2 - height // 2, weight.shape[-1] // 2 - width // 2
-    return weight[..., top : top + height, left : left + width]
-
-
 def branch_weight(convolution: Convolution, branch: str, tensors: Tensors) -> Tensor:
     """Return the weight that a branch of one convolution has, or the 1x1 one of a branch that begins with it: its own, or the master's centre."""
     size = convolution.kernel_size
     height, width = {KXK: (size, size), ROW: (1, size), COLUMN: (size, 1)}.get(branch, (1, 1))
     own = inner_name(convolution, branch) if branch in (POINT_KXK, POINT_AVERAGE) else f"{convolution.name}.{branch}"
     weight = tensors.get(f"{own}.weight")
-    return crop(tensors[f"{convolution.name}.weight"], height, width) if weight is None else weight
+    return centre(tensors[f"{convolution.name}.weight"], height, width) if weight is None else weight
 
 
 def own_weights(convolution: Convolution, tensors: Tensors) -> bool:
-    """Whether the tensors hold weights of branches that would otherwise be crops of the master kernel."""
+    """Return whether the tensors hold weights of branches that would otherwise be crops of the master kernel."""
     branches = possible_branches(convolution)
     return not (set(branch_shapes(convolution, branches, True)) - set(branch_shapes(convolution, branches))).isdisjoint(tensors)
 
@@ -172,4 +166,4 @@ def _cut(tensor: Tensor, name: str, shape: tuple[int, ...], tensors: Tensors) ->
     if len(shape) < 4:
         return tensor
     square = tensor.shape[-1] == tensor.shape[-2]
-    return cut_kernel(tensor, shape[-1], name.removesuffix(".weight"), tensors) if square else crop(tensor, shape[2], shape[3])
+    return cut_kernel(tensor, shape[-1], name.removesuffix(".weight"), tensors) if square else centre(tensor, shape[2], shape[3])

@@ -20,7 +20,7 @@ Tensors: TypeAlias = Mapping[str, Tensor]
 Norm: TypeAlias = Callable[[Tensor, str, Tensors], Tensor]  # (x_NCHW, convolution's name, tensors) → normalised x_NCHW
 BN_EPS = 1e-5
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
     "relu": F.relu,
     "relu6": F.relu6,
@@ -61,7 +61,7 @@ class TorchOperations:
         x = F.conv2d(x, weight, bias, convolution.stride, convolution.padding, 1, convolution.groups)
         if convolution.norm:
             x = self._norm(x, convolution.name, self._tensors)
-        return _ACTIVATIONS[convolution.activation](x)
+        return ACTIVATIONS[convolution.activation](x)
 
     def linear(self, x: Tensor, convolution: Convolution) -> Tensor:
         """Drop features if asked to, then multiply by the weight matrix and add the bias: (N, out)."""
@@ -78,7 +78,7 @@ class TorchOperations:
 
     def add(self, x: Tensor, y: Tensor, activation: str) -> Tensor:
         """Sum two maps, activate."""
-        return _ACTIVATIONS[activation](x + y)
+        return ACTIVATIONS[activation](x + y)
 
     def average_pool(self, x: Tensor, size: int) -> Tensor:
         """Average windows side by side, those at the far border over their part of the map."""

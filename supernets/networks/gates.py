@@ -105,8 +105,9 @@ class BranchGates:
 
     def gates(self, scores: Tensor) -> dict[str, Tensor]:
         """Return name → gate, of value 1 exactly, of every candidate chosen; forced ones have none."""
-        values = straight_through(scores, torch.from_numpy(self.chosen(scores)))
-        return {self.candidates[i]: values[i] for i in np.flatnonzero(self.chosen(scores)).tolist()}
+        chosen = self.chosen(scores)
+        values = straight_through(scores, torch.from_numpy(chosen))
+        return {self.candidates[i]: values[i] for i in np.flatnonzero(chosen).tolist()}
 
     def kept(self, gates: Iterable[str]) -> dict[str, int]:
         """Return name → 1 or 0 for every branch: those with a gate, and the forced ones, are kept."""

@@ -30,6 +30,7 @@ from supernets.networks.branches import (
 )
 from supernets.networks.functional import BN_EPS, Tensors, fold
 
+NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 Merged: TypeAlias = tuple[Tensor, Tensor]  # weight (O, C / groups, K, K), bias (O,)
 Arrays: TypeAlias = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 
@@ -50,12 +51,9 @@ def merged(blocks: Iterable[BlockSpec], tensors: Tensors, kept: Kept) -> dict[st
             if name in kept:
                 plain.update(_plain_tensors(convolution, merged_convolution(convolution, tensors, kept[name])))
             else:
-                parts = ["weight"] + ["bias"] * convolution.bias + [f"bn.{part}" for part in _NORM_PARTS] * convolution.norm
+                parts = ["weight"] + ["bias"] * convolution.bias + [f"bn.{part}" for part in NORM_PARTS] * convolution.norm
                 plain.update({f"{name}.{part}": tensors[f"{name}.{part}"].detach() for part in parts})
     return plain
-
-
-_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 def _plain_tensors(convolution: Convolution, merge: Merged) -> dict[str, Tensor]:
@@ -63,7 +61,7 @@ def _plain_tensors(convolution: Convolution, merge: Merged) -> dict[str, Tensor]
     if not convolution.norm:
         return {f"{convolution.name}.weight": weight, f"{convolution.name}.bias": bias}
     zeros, ones = torch.zeros_like(bias), torch.ones_like(bias)
-    norm = dict(zip(_NORM_PARTS, (ones, bias, zeros, ones - BN_EPS), strict=True))
+    norm = dict(zip(NORM_PARTS, (ones, bias, zeros, ones - BN_EPS), strict=True))
     return {f"{convolution.name}.weight": weight, **{f"{convolution.name}.bn.{part}": tensor for part, tensor in norm.items()}}
 
 
@@ -75,9 +73,9 @@ def merged_convolution(convolution: Convolution, tensors: Tensors, branches: Seq
     weight = torch.zeros(convolution.weight_shape, dtype=torch.float64, device=master.device)
     bias = torch.zeros(convolution.out_channels, dtype=torch.float64, device=master.device)
     for branch in branches:
-        branch_weight_, branch_bias = _merged_branch(convolution, branch, exact)
-        weight += padded(branch_weight_, convolution.kernel_size)
-        bias += branch_bias
+        own_weight, own_bias = _merged_branch(convolution, branch, exact)
+        weight += padded(own_weight, convolution.kernel_size)
+        bias += own_bias
     return weight.to(master.dtype), bias.to(master.dtype)
 
 

@@ -21,16 +21,16 @@ def matrix_name(convolution_name: str, from_size: int, to_size: int) -> str:
     return f"{convolution_name}.{from_size}to{to_size}_matrix"
 
 
-def centre(weight: Tensor, kernel_size: int) -> Tensor:
-    """Return the middle `kernel_size` x `kernel_size` window of a weight (O, I, K, K)."""
-    start = weight.shape[-1] // 2 - kernel_size // 2
-    return weight[..., start : start + kernel_size, start : start + kernel_size]
+def centre(weight: Tensor, height: int, width: int) -> Tensor:
+    """Return the middle `height` x `width` window of a weight (O, I, K, K)."""
+    top, left = weight.shape[-2] // 2 - height // 2, weight.shape[-1] // 2 - width // 2
+    return weight[..., top : top + height, left : left + width]
 
 
 def cut_kernel(weight: Tensor, kernel_size: int, name: str, tensors: Tensors) -> Tensor:
     """Return the weight with a smaller kernel: its centre, through the transform matrices the supernet has for it."""
     for size in range(weight.shape[-1] - 2, kernel_size - 1, -2):
-        weight = centre(weight, size)
+        weight = centre(weight, size, size)
         matrix = tensors.get(matrix_name(name, size + 2, size))
         if matrix is not None:
             weight = (weight.flatten(2) @ matrix.T).view(weight.shape)

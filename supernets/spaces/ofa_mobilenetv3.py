@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from supernets.blocks import BlockSpec, make_divisible
-from supernets.space import Architecture, Choice, SearchSpace, Value
-from supernets.spaces import SpaceOptions
+from supernets.space import Architecture, Choice, SearchSpace
+from supernets.spaces import SpaceOptions, stages
 from supernets.spaces.table import Table, full_name, with_options
 
 KERNEL_SIZES = (3, 5, 7)
@@ -44,9 +44,9 @@ IMAGENET_STAGES = ((24, 2, "relu", False), (40, 2, "relu", True), (80, 2, "h_swi
 
 
 def _imagenet_table(name: str, width: float) -> MobileNetV3Table:
-    stages = tuple(Stage(make_divisible(channels * width), stride, act, se) for channels, stride, act, se in IMAGENET_STAGES)
+    elastic = tuple(Stage(make_divisible(channels * width), stride, act, se) for channels, stride, act, se in IMAGENET_STAGES)
     wide = [make_divisible(channels * width) for channels in (16, 960, 1280)]
-    return MobileNetV3Table(name, tuple(range(128, 225, 4)), 4, 3, 1000, wide[0], 2, stages, wide[1], wide[2])
+    return MobileNetV3Table(name, tuple(range(128, 225, 4)), 4, 3, 1000, wide[0], 2, elastic, wide[1], wide[2])
 
 
 W1_0 = _imagenet_table("ofa-mobilenetv3-w1.0", 1.0)
@@ -86,12 +86,11 @@ def mobilenetv3_space(table: MobileNetV3Table, options: SpaceOptions) -> SearchS
 def _choices(table: MobileNetV3Table) -> tuple[Choice, ...]:
     choices = [Choice("resolution", table.resolutions)]
     for s in range(1, len(table.stages) + 1):
-        choices.append(Choice(f"stage{s}.depth", DEPTHS))
+        depth = f"stage{s}.depth"
+        choices.append(Choice(depth, DEPTHS))
         for b in range(max(DEPTHS)):
-            deep_enough: tuple[Value, ...] = tuple(depth for depth in DEPTHS if depth > b)
-            switch = (None, ()) if b < min(DEPTHS) else (f"stage{s}.depth", deep_enough)
-            choices.append(Choice(f"stage{s}.block{b}.kernel_size", KERNEL_SIZES, *switch))
-            choices.append(Choice(f"stage{s}.block{b}.expand_ratio", EXPAND_RATIOS, *switch))
+            choices += stages.switched(f"stage{s}.block{b}.kernel_size", KERNEL_SIZES, depth, DEPTHS, b)
+            choices += stages.switched(f"stage{s}.block{b}.expand_ratio", EXPAND_RATIOS, depth, DEPTHS, b)
     return tuple(choices)
 
 

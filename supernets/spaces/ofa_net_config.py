@@ -14,6 +14,7 @@ from supernets import spaces
 from supernets.blocks import BlockSpec, make_divisible
 from supernets.space import Architecture, ArchitectureError, SearchSpace, Value
 from supernets.spaces.ofa_config import is_resnet
+from supernets.spaces.ofa_resnet50 import EXTRA_DEPTHS
 
 FAMILIES = {
     "MobileNetV3": ("ofa-mobilenetv3-w1.0", "ofa-mobilenetv3-w1.2"), "ProxylessNASNets": ("ofa-proxyless-w1.0", "ofa-proxyless-w1.3"),
@@ -78,7 +79,8 @@ def _mobile_values(config: Config, space: SearchSpace) -> dict[str, Value]:
 
 def _resnet_values(config: Config, space: SearchSpace) -> dict[str, Value]:
     stem = config["input_stem"]
-    values: dict[str, Value] = {"stem.inner_width": stem[0]["out_channels"], "stem.middle": len(stem) - 2, "stem.width": stem[-1]["out_channels"]}
+    middle = len(stem) - 2  # convolutions between the first and the last
+    values: dict[str, Value] = {"stem.inner_width": stem[0]["out_channels"], "stem.middle": middle, "stem.width": stem[-1]["out_channels"]}
     stages: list[list[Config]] = []
     for block in config["blocks"]:
         if not stages or block["out_channels"] != stages[-1][-1]["out_channels"]:
@@ -87,7 +89,7 @@ def _resnet_values(config: Config, space: SearchSpace) -> dict[str, Value]:
     for number, blocks in enumerate(stages, start=1):
         slots = sum(choice.name.startswith(f"stage{number}.block") for choice in space.choices)
         values[f"stage{number}.width"] = blocks[0]["out_channels"]
-        values[f"stage{number}.extra_depth"] = len(blocks) - (slots - 2)
+        values[f"stage{number}.extra_depth"] = len(blocks) - (slots - max(EXTRA_DEPTHS))
         for place, block in enumerate(blocks):
             name = f"stage{number}.block{place}.expand_ratio"
             values[name] = _ratio(block, space, name, block["out_channels"])
