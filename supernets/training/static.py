@@ -2,9 +2,9 @@
 
 No weights are shared: the loop is given the space of this network alone. `imagenet` and `imagenet_proxy` have MnasNet's RMSProp and
 learning rate (Tan et al., CVPR 2019, section 4, and the released trainer: 0.016 for each 256 images of a batch, which is the paper's
-0.256 for 4096). The rate of `imagenet` falls as MnasNet's does, by 3 % each 2.4 epochs, but not under 5 % (`schedules`); that of a proxy
-falls as a cosine, since the paper does not tell how it does in five epochs. Images are cropped at random, as Inception's are; in the place of Inception's colours they have Once-for-All's, whose
-brightness and saturation are multiplied by random factors (`crops`).
+0.256 for 4096). The rate of `imagenet` falls as MnasNet's does, by 3 % each 2.4 epochs, but not under 5 % (`schedules`); that of a
+proxy falls as a cosine, since the paper does not tell how it does in five epochs. Images are cropped at random, as Inception's are; in
+the place of Inception's colours they have Once-for-All's, whose brightness and saturation are multiplied by random factors (`crops`).
 """
 
 from __future__ import annotations
