@@ -98,9 +98,21 @@ def accuracy(
     from profiler.cli.tables import print_accuracy_qualities
     from profiler.fitting import fit_accuracy
 
+    wanted = _models(models)
     with progress_bar("fitting") as report:
-        qualities = fit_accuracy(samples, out, seed, report, tuple(filter(None, models.split(","))))
+        qualities = fit_accuracy(samples, out, seed, report, wanted)
     if as_json:
         print_json({name: quality.to_dict() for name, quality in qualities.items()})
     else:
         print_accuracy_qualities(qualities)
+
+
+def _models(text: str) -> tuple[str, ...]:
+    from predictors.accuracy import names
+
+    wanted = tuple(dict.fromkeys(filter(None, text.split(","))))
+    unknown = [name for name in wanted if name not in names()]
+    if unknown or not wanted:
+        what = f"has the unknown {unknown[0]!r}" if unknown else "names none"
+        raise BadOptionError(f"--models {text!r} {what}; expected some of {', '.join(names())}")
+    return wanted

@@ -79,15 +79,17 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _say(STOPPED_TEXT, STOPPED)
     except (Exception, SystemExit) as error:  # Typer exits when a pipe breaks, whichever it is
-        return UNREAD if streams.unread() else _failure(error)
+        return UNREAD if streams.unread() else _failure(error, arguments)
 
 
-def _failure(error: BaseException) -> int:
+def _failure(error: BaseException, arguments: list[str]) -> int:
     if isinstance(error, SystemExit):
         error = error.__context__ or error
     if _caused_by_interrupt(error):
         return _say(STOPPED_TEXT, STOPPED)
-    if hasattr(error, "show"):  # typed wrong: Typer's own classes know how to say it
+    if (wrong_value := _wrong_value(error, arguments)) is not None:
+        _say(wrong_value, MISTYPED)
+    elif hasattr(error, "show"):  # typed wrong: Typer's own classes know how to say it
         error.show()
     else:
         if os.environ.get("PROFILER_TRACEBACK"):
@@ -96,6 +98,20 @@ def _failure(error: BaseException) -> int:
             traceback.print_exception(error)
         _say(_sentence(error), FAILED)
     return int(getattr(error, "exit_code", FAILED))
+
+
+def _wrong_value(error: Any, arguments: list[str]) -> str | None:
+    """Return the sentence about an option's value that is no such number, or out of its range: what Typer says of it lacks the value."""
+    command, text = getattr(getattr(error, "ctx", None), "command_path", ""), getattr(error, "message", "")
+    for option in getattr(getattr(error, "param", None), "opts", ()):
+        for place, argument in enumerate(arguments):
+            name, equals, value = argument.partition("=")
+            if name == option and text and (equals or place + 1 < len(arguments)):
+                expected = text.removeprefix("Input should be ").partition(",")[0].rstrip(".")
+                kind = "" if expected.startswith("a ") else "a number "
+                told = f"; expected {kind}{expected}" if text.startswith("Input should be ") else f": {expected}"
+                return f"{option} is {(value if equals else arguments[place + 1])!r}{told}; `{command} --help` tells the limits"
+    return None
 
 
 def _caused_by_interrupt(error: BaseException | None) -> bool:

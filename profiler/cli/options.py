@@ -56,7 +56,16 @@ def _resolutions(text: str | None) -> str | None:
 
     if text is not None:
         with typed():
-            parse_resolutions(text)
+            sides = parse_resolutions(text)
+        if sides[0] < 1:
+            raise BadOptionError(f"--resolutions {text!r} has a side of {sides[0]} pixels; expected positive ones, such as 128:224:4")
+    return text
+
+
+def images_given(text: str | None) -> str | None:
+    """Return the name or path of images; raises BadOptionError where it is empty, which would be the folder that the user is in."""
+    if text is not None and not text.partition(":")[0].strip():
+        raise BadOptionError(f"--images {text!r} names no images; expected fashion-mnist-subset, a folder or an .npz file")
     return text
 
 
@@ -128,6 +137,7 @@ Images = Annotated[
     str,
     typer.Option(
         "--images",
+        callback=images_given,
         help="fashion-mnist-subset (comes with the package), fashion-mnist, an image folder (train/, test/, a folder a class), such a folder with"
         " the side to scale to and where to keep it decoded (DIR:side=224,cache=FOLDER), or an .npz file.",
     ),

@@ -13,6 +13,8 @@ from profiler.cli.streams import put, say
 
 __all__ = ["print_json", "print_table", "progress_bar", "put", "say"]
 
+NAME_WIDTH = 20  # so much of a row's name is kept on one line where a table is squeezed
+
 
 def print_json(data: Any) -> None:
     """Print a result as JSON; in ASCII, which every standard output can take."""
@@ -29,7 +31,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     table = Table(title=title, title_justify="left", box=lines)
     for i, column in enumerate(columns):
         numeric = all(isinstance(row[i], (int, float)) or str(row[i]).lstrip("-±").replace(".", "", 1).replace(" %", "").isdigit() for row in rows)
-        table.add_column(column, justify="right" if rows and numeric else "left", overflow="fold")
+        whole = min(NAME_WIDTH, max((len(str(row[i])) for row in rows), default=0)) if i == 0 else None
+        table.add_column(column, justify="right" if rows and numeric else "left", overflow="fold", min_width=whole)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     terminal, text = sys.stdout.isatty(), io.StringIO()  # not printed by rich, which would exit on a closed pipe

@@ -13,6 +13,7 @@ from profiler.cli.device_options import Address, Batch, Cluster, Delegate, Devic
 from profiler.cli.options import (
     MOST_SAMPLED,
     AsJson,
+    BadOptionError,
     Cores,
     DeviceName,
     Resolutions,
@@ -20,6 +21,7 @@ from profiler.cli.options import (
     Threads,
     checked_space,
     folder_to_write,
+    images_given,
     latency_budget,
     parse_cores,
     typed,
@@ -61,7 +63,10 @@ def command(
     devices_file: DevicesFile = None,
     resolutions: Resolutions = None,
     images: Annotated[
-        str | None, typer.Option("--images", help="Images to judge subnets on, as for `profiler sample`; those of the shipped weights by default.")
+        str | None,
+        typer.Option(
+            "--images", callback=images_given, help="Images to judge subnets on, as for `profiler sample`; those of the shipped weights by default."
+        ),
     ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Supernet weights; the ones that come with the package by default.")] = None,
     train: Annotated[bool, typer.Option("--train", help="Train the supernet first instead of taking given or shipped weights.")] = False,
@@ -93,6 +98,7 @@ def command(
     \b
     Example: profiler run --system bignas --preset tiny --device local --out runs/bignas
     """
+    from profiler.cli.matching import refuse_mismatched_run
     from profiler.cli.output import print_json, put
     from profiler.cli.tables import print_accuracy_qualities, print_run, print_verifications
     from profiler.exporting import parse_formats
@@ -109,9 +115,10 @@ def command(
             preset=preset, images=images, weights=weights, train=train, samples=samples, max_latency_ms=max_latency_ms, workers=workers, seed=seed,
             resolutions=resolutions, system=system, recipe=recipe, strategy=strategy, objective=objective, latency=latency,
             training_device=training_device,
-            runtimes=None if runtimes is None else tuple(filter(None, runtimes.split(","))),
+            runtimes=parse_runtimes(runtimes),
             formats=() if formats is None else parse_formats(formats),
         )  # fmt: skip
+        refuse_mismatched_run(settings)
         formats_of(settings)
     terminal = Terminal()
     result = run(settings, terminal)
@@ -125,6 +132,21 @@ def command(
         put(f"report: {result.report}")
     if result.record.verifications[0].kept is False:
         raise typer.Exit(1)
+
+
+def parse_runtimes(text: str | None) -> tuple[str, ...] | None:
+    """Return the runtimes in `onnxruntime,litert`.
+
+    Raises:
+        BadOptionError: one is there twice, and would be measured twice into one table.
+    """
+    if text is None:
+        return None
+    names = tuple(filter(None, text.split(",")))
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise BadOptionError(f"--runtimes {text!r} names {twice[0]} twice; name each runtime once")
+    return names
 
 
 class Terminal:

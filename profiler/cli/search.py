@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import MOST_SCORED, AsJson, BadOptionError, Resolutions, Seed, file_to_write, latency_budget
+from profiler.cli.device_options import one_device
+from profiler.cli.options import MOST_SCORED, AsJson, BadOptionError, Resolutions, Seed, file_to_write, latency_budget, typed
 
 
 def command(
@@ -59,6 +60,7 @@ def command(
         raise BadOptionError(f"--objective is {objective!r}; expected one of {', '.join(OBJECTIVES)}")
     if objective != "budget" and safety_margin:
         raise BadOptionError(f"--safety-margin {safety_margin:g} is for a budget; leave it away with --objective {objective}, which has a target")
+    _refuse_unknown_device(device, devices_file)
     settings = SearchSettings(population_size=population, generations=generations, finalists=finalists)
     predictors = open_predictors(table, latency, accuracy, resolutions)
     with progress_bar("searching") as report:
@@ -85,4 +87,15 @@ def command(
         ("resolutions searched", ", ".join(map(str, predictors.resolutions))),
         ("subnet file", str(out)),
     ]
-    print_table("Best subnet within the budget", ("what", "value"), rows)
+    print_table("Best subnet within the budget" if objective == "budget" else f"Best subnet by {objective}", ("what", "value"), rows)
+
+
+def _refuse_unknown_device(device: str | None, devices_file: Path | None) -> None:
+    """Do nothing where the finalists are not measured, or on one device that is known: a search takes minutes."""
+    from device_agents.devices import find_device
+
+    if device is not None:
+        with typed():
+            find_device(one_device(device), devices_file=devices_file)
+    elif devices_file is not None:
+        raise BadOptionError(f"--devices {devices_file} is for measuring the finalists; leave it out, or name one of its devices with --device")

@@ -21,7 +21,7 @@ def command(
         str,
         typer.Option(
             "--recipe",
-            help="Progressive shrinking: small (minutes on a CPU), cifar, imagenet (Once-for-All's own)."
+            help="Progressive shrinking: small (minutes on a CPU), cifar, imagenet (Once-for-All's own); of ResNet-50: small-resnet, imagenet-resnet."
             " Sandwich rule: bignas-small, bignas, bignas-paper. Searched branches: repnas-small, repnas-paper, repnas-release.",
         ),
     ] = "small",
@@ -40,6 +40,7 @@ def command(
     \b
     Example: profiler train --space ofa-mobilenetv3-tiny --images fashion-mnist-subset --recipe small --out trained/
     """
+    from profiler.cli.matching import refuse_recipe_of_another_space
     from profiler.cli.output import print_json, progress_bar, say
     from supernets.spaces import space as search_space
     from supernets.training.data import open_images
@@ -50,6 +51,7 @@ def command(
 
     with typed():
         wanted = recipe_of(recipe)
+        refuse_recipe_of_another_space(wanted, search_space(space))
         Machine(device, bool(mixed_precision))
     with joined(device) as (group, own_device), progress_bar("training") as report:
         half = own_device.startswith("cuda") if mixed_precision is None else mixed_precision

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from profiler.cli.device_options import Address, Batch, Cluster, Delegate, DevicesFile, Precision, Runner, Set, one_device, settings_of
-from profiler.cli.options import AsJson, Cores, DeviceName, Runtime, Threads, latency_budget, parse_cores, typed
+from profiler.cli.options import AsJson, BadOptionError, Cores, DeviceName, Runtime, Threads, latency_budget, parse_cores, typed
 
 
 def command(
@@ -53,6 +53,8 @@ def command(
     from profiler.subnet import read_subnet
     from profiler.verifying import verify_subnet
 
+    if table is not None and latency is not None:
+        raise BadOptionError(f"--table {table} and --latency {latency} were both given to predict from; give one of them")
     device = one_device(device)
     common = {"address": address, "runner": runner, "cluster": cluster, "delegate": delegate, "precision": precision, "batch": batch}
     given = settings_of([device], assignments, **common)[device]
