@@ -192,10 +192,11 @@ def _learned(run: Run, session: str, report: Report) -> SubnetRecord:
     """
     from supernets.networks.checkpoint import supernet_metadata
 
-    history = supernet_metadata(run.weights).get("history") or [{}]
-    if "architecture" not in history[-1]:
+    history = supernet_metadata(run.weights).get("history")
+    last = history[-1] if isinstance(history, list) and history else None
+    if not (isinstance(last, dict) and isinstance(last.get("architecture"), dict)):
         raise ValueError(f"weights {run.weights} do not say which branches training chose; give weights that a recipe for branches trained")
-    architecture = run.space.architecture(history[-1]["architecture"])
+    architecture = run.space.architecture(last["architecture"])
     fitted = latency.load(run.latency_predictor(run.runtimes[0]), run.space)
     predicted_ms = float(fitted.predict(run.space.encode([architecture]))[0])
     (accuracy,), _ = measured_accuracies(run, [architecture], "validation", run.settings.numbers.validation_images)

@@ -19,6 +19,7 @@ from profiler.reporting import files_of_run, report_data
 from profiler.run_under_way import Report, Run, formats_of, runtimes_of
 from profiler.subnet import SubnetRecord, read_subnet, write_subnet
 from profiler.weight_stages import find_weights, retrain, sample, train_weights
+from supernets.folder_lock import hold
 
 __all__ = ["Run", "RunResult", "run"]
 
@@ -48,10 +49,16 @@ def run(settings: RunSettings, display: Display) -> RunResult:
     """Do the whole job and return the chosen subnet's record and the report's place.
 
     Raises:
+        FolderInUseError: another run works in the folder.
         ValueError, LookupError, OSError, ImportError, RuntimeError: a stage failed; what it had done is kept.
     """
     formats = formats_of(settings)  # refuses ones that could not be written, before hours of measuring
     settings.out.mkdir(parents=True, exist_ok=True)
+    with hold(settings.out, "run"):
+        return _run(settings, display, formats)
+
+
+def _run(settings: RunSettings, display: Display, formats: tuple[str, ...]) -> RunResult:
     space = space_to_measure(settings.size.space, settings.resolutions)
     started = Run(settings, display, StageLog.of(settings.out), space, runtimes_of(settings), formats)
     stages: dict[str, Callable[[Run, Report], str]] = {

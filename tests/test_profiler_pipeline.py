@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from luts.store import MeasurementStore, StoreError
 from luts.table import LatencyTable
 from profiler.files import FileKindError
 from profiler.fitting import sampled_accuracies
-from profiler.pipeline import RunSettings, StageLog, digest
+from profiler.pipeline import Display, RunSettings, StageLog, digest
 from profiler.reporting import _refuse_other_conditions, _subnet
 from profiler.searching import NoneKeptError, best_kept, demoted, refuse_other_condition
+from profiler.stages import run
 from profiler.subnet import SubnetRecord, Verification, record_of
 from profiler.trust import trust_checks
+from supernets.folder_lock import FolderInUseError, hold
 from supernets.space import Architecture
 from supernets.spaces import space as search_space
 
@@ -60,6 +63,13 @@ def test_a_folder_with_another_stages_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "stages.json").write_text('{"lunch": "1"}')
     with pytest.raises(FileKindError, match="is not a list of a run's stages"):
         StageLog.of(tmp_path)
+
+
+def test_two_runs_cannot_share_a_folder_and_the_second_says_so_at_once(tmp_path: Path) -> None:
+    settings = RunSettings(SPACE.name, tmp_path, device="simulated")
+    with hold(tmp_path, "run"), pytest.raises(FolderInUseError, match=f"folder {str(tmp_path)!r} is in use by another run; wait for it"):
+        run(settings, cast("Display", None))
+    assert [file.name for file in tmp_path.iterdir()] == [".lock"]
 
 
 def test_settings_refuse_an_unknown_preset_and_no_runtime(tmp_path: Path) -> None:

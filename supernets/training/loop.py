@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from supernets.networks.branches import has_branches
-from supernets.networks.checkpoint import save_supernet, supernet_metadata
+from supernets.networks.checkpoint import CheckpointError, save_supernet, supernet_metadata
 from supernets.space import SearchSpace
 from supernets.training.data import ImageData
 from supernets.training.machine import Machine
 from supernets.training.phases import Recipe
 from supernets.training.run import Run
-from supernets.training.state import CHECKPOINT_FILE, TrainingError, locked, read_state, refuse_others, write_state
+from supernets.training.state import CHECKPOINT_FILE, TrainingError, is_count, is_finished, locked, read_state, refuse_others, write_state
 
 SUPERNET_FILE = "supernet.safetensors"
 
@@ -82,10 +82,11 @@ def train(
         if weights.exists():
             metadata = supernet_metadata(weights)
             refuse_others(weights, metadata.get("settings", {}), settings)
+            steps, history = _made_in(weights, metadata)
             group.wait()
             if group.first:
                 (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-            return TrainSummary(weights, metadata["steps"], 0, True, clock() - started, tuple(metadata["history"]))
+            return TrainSummary(weights, steps, 0, True, clock() - started, history)
         run = Run(space, images, recipe, seed, machine, None if start is None else start.tensors, 1.0 if start is None else start.weight_scale)
         saved = read_state(folder, settings)
         if saved is not None:
@@ -117,6 +118,18 @@ def train(
             (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         group.wait()
         return TrainSummary(weights, run.steps, run.steps - first_step, False, clock() - started, tuple(run.history))
+
+
+def _made_in(path: Path, metadata: Mapping[str, Any]) -> tuple[int, tuple[Mapping[str, Any], ...]]:
+    """Return in how many steps a finished training made its file, and its history.
+
+    Raises:
+        CheckpointError: the file does not say.
+    """
+    steps, history = metadata.get("steps"), metadata.get("history")
+    if not (is_count(steps) and isinstance(history, list) and is_finished(history)):
+        raise CheckpointError(f"file {str(path)!r} does not say how its training went (steps {steps!r}); move it elsewhere to train anew")
+    return steps, tuple(history)
 
 
 def _settings(space: SearchSpace, images: ImageData, recipe: Recipe, seed: int, start: Start | None) -> dict[str, Any]:

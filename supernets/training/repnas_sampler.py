@@ -135,14 +135,19 @@ class BranchSampler:
         """Go to a kept state.
 
         Raises:
-            ValueError: it is of other candidates.
+            ValueError: it is of other candidates, or damaged.
         """
         if "alpha" not in saved or saved["alpha"].shape != self.gates.alpha.shape:
             raise ValueError(f"kept gates are of shape {tuple(saved['alpha'].shape) if 'alpha' in saved else None}; "
                              f"expected {tuple(self.gates.alpha.shape)}")  # fmt: skip
+        moments = {name.removeprefix("adam_"): tensor for name, tensor in saved.items() if name != "alpha"}
+        known = {"step": (), "exp_avg": self.gates.alpha.shape, "exp_avg_sq": self.gates.alpha.shape}  # of Adam
+        if {name: tuple(tensor.shape) for name, tensor in moments.items()} not in ({}, {name: tuple(shape) for name, shape in known.items()}):
+            raise ValueError(f"kept gates have the tensors {', '.join(sorted(saved))} of other shapes than Adam's")
+        if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in saved.values()):
+            raise ValueError("kept gates hold what is no finite number")
         with torch.no_grad():
             self.gates.alpha.copy_(saved["alpha"])
-        moments = {name.removeprefix("adam_"): tensor for name, tensor in saved.items() if name.startswith("adam_")}
         if moments:
             self._optimiser.state[self.gates.alpha] = moments
 

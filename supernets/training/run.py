@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from supernets.networks.branched import BranchedSupernet
-from supernets.networks.checkpoint import CheckpointError, check_tensors
 from supernets.networks.initialising import begin_as_shortcuts
 from supernets.networks.slicing import child_tensors
 from supernets.networks.sorting import sorted_channels
@@ -35,7 +34,7 @@ from supernets.training.machine import Machine
 from supernets.training.optimisers import new_optimiser
 from supernets.training.phases import Phase, Recipe
 from supernets.training.repnas_sampler import BranchSampler
-from supernets.training.state import TrainingError, TrainState
+from supernets.training.state import TrainingError, TrainState, check_state, damaged
 from supernets.training.validation import accuracy
 from supernets.training.work import work_per_step
 
@@ -116,12 +115,11 @@ class Run:
         """Go to a kept state.
 
         Raises:
-            CheckpointError: its tensors are not those of this supernet.
+            CheckpointError: it is no state that this training was ever in.
         """
-        check_tensors(path, saved.weights, self._tensors)
-        for part in (saved.momentum, saved.squares, saved.teacher, saved.averages):
-            if not set(part) <= set(self._tensors) or any(tensor.shape != self._tensors[name].shape for name, tensor in part.items()):
-                raise CheckpointError(f"file {str(path)!r} holds tensors of another supernet; remove it to begin anew")
+        last = self.recipe.phases[self._phase_of(min(max(0, saved.step - 1), self.steps - 1))]
+        teacher = self._taught_by() if saved.step and last.teacher in ("phase_start", "full_network") else ()
+        check_state(path, saved, self._tensors, self._ends, teacher, self.recipe.averaging is not None)
         self._load(saved.weights)
         for what, of_what in zip(OPTIMISER_STATE, (saved.momentum, saved.squares), strict=True):
             for name, tensor in of_what.items():
@@ -130,14 +128,15 @@ class Run:
             try:
                 self._sampler.restore(saved.gates)
             except ValueError as error:
-                raise CheckpointError(f"file {str(path)!r} holds gates of another training ({error}); remove it to begin anew") from None
+                raise damaged(path, str(error)) from None
         self._teacher = {name: self.machine.put(tensor) for name, tensor in saved.teacher.items()}
         if saved.averages:
             self._averages = Averages({name: self.machine.put(tensor) for name, tensor in saved.averages.items()}, self.recipe.averaging or 0.0)
         running = saved.history[-1]
         self.step, self.history = saved.step, saved.history[:-1]
         self._loss_sum, self._epochs = running["loss_sum"], running.get("epochs", [])
-        self._scaler.load_state_dict(running.get("loss_scale", {}))
+        if running.get("loss_scale"):  # there is none of a training in full precision, which may go on in half
+            self._scaler.load_state_dict(running["loss_scale"])
 
     @torch.no_grad()
     def _load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -177,8 +176,7 @@ class Run:
     def _begin(self, number: int) -> None:
         phase = self.recipe.phases[number]
         if phase.teacher == "phase_start" or (phase.teacher == "full_network" and not self._teacher):
-            largest = child_tensors(self.space.blocks(self.space.largest()), self._tensors)
-            self._teacher = {name: tensor.detach().clone() for name, tensor in largest.items()}
+            self._teacher = {name: tensor.detach().clone() for name, tensor in self._taught_by().items()}
         if "sort_channels" in phase.actions:
             with torch.no_grad():
                 self._load(sorted_channels(self._tensors, self.space, self._spaces[max(0, number - 1)]))
@@ -186,6 +184,10 @@ class Run:
         if self.recipe.averaging is not None:
             self._averages = Averages(self._tensors, self.recipe.averaging)
         self._loss_sum, self._epochs = 0.0, []
+
+    def _taught_by(self) -> Mapping[str, Tensor]:
+        """Return the tensors that a teacher is made of: those of the largest network."""
+        return child_tensors(self.space.blocks(self.space.largest()), self._tensors)
 
     def _end(self, number: int) -> None:
         if self._averages is not None:
