@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,21 @@ def test_a_run_whose_options_do_not_match_is_refused_before_it_measures(
     arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expected in refusal([*RUN, *arguments], tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("system", "package", "extra"), [("ofa", "sklearn", "predict"), ("ofa", "xgboost", "xgboost"), ("bignas", "jinja2", "report")]
+)
+def test_a_run_that_lacks_a_package_of_a_late_stage_is_refused_before_it_measures(
+    system: str, package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.chdir(tmp_path)
+    assert run([*RUN, "--system", system]) == 1
+    error = capsys.readouterr().err
+    assert f"needs the package {package!r}" in error and f"elastic-latency[{extra}]" in error
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_names_of_rows_stay_whole_where_a_table_is_squeezed(capsys: pytest.CaptureFixture[str]) -> None:

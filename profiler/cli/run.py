@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,11 @@ from profiler.cli.options import (
     parse_cores,
     typed,
 )
+
+if TYPE_CHECKING:
+    from profiler.pipeline import RunSettings
+
+FITTING, REPORTING = ("sklearn", "xgboost"), ("matplotlib", "jinja2")  # packages that the stages of these names import
 
 
 def command(
@@ -120,6 +125,7 @@ def command(
         )  # fmt: skip
         refuse_mismatched_run(settings)
         formats_of(settings)
+    _refuse_missing_packages(settings)
     terminal = Terminal()
     result = run(settings, terminal)
     if as_json:
@@ -132,6 +138,17 @@ def command(
         put(f"report: {result.report}")
     if result.record.verifications[0].kept is False:
         raise typer.Exit(1)
+
+
+def _refuse_missing_packages(settings: RunSettings) -> None:
+    """Do nothing where the packages of a run's late stages are there: they would be missed after hours."""
+    from importlib.util import find_spec
+
+    from profiler.systems import PREDICTED
+
+    for package in (*(FITTING if settings.what.accuracy == PREDICTED else ()), *REPORTING):
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def parse_runtimes(text: str | None) -> tuple[str, ...] | None:
