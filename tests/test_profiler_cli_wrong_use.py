@@ -116,6 +116,18 @@ def test_a_run_that_lacks_a_package_of_a_late_stage_is_refused_before_it_measure
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["search", "--table", "a.lut", "--max-latency-ms", "1", "--out", "s.json"], ["predict", "--subnet", "s.json"]])
+def test_a_folder_of_several_predictors_is_answered_with_their_names(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ridge", "mlp"):
+        (tmp_path / "predictors" / name).mkdir(parents=True)
+        (tmp_path / "predictors" / name / "predictor.json").write_text("{}")
+    assert run([*command, "--accuracy", "predictors"]) == 1
+    assert "folder predictors holds the predictors mlp, ridge, each in a folder of its own; give one, as predictors/mlp" in capsys.readouterr().err
+
+
 def test_names_of_rows_stay_whole_where_a_table_is_squeezed(capsys: pytest.CaptureFixture[str]) -> None:
     from profiler.cli.output import print_table
 

@@ -109,6 +109,17 @@ def _refuse_unwritable(path: Path, folder: Path) -> None:
         raise BadOptionError(f"--out {path} cannot be written: you may not write into {existing}")
 
 
+def predictor_folder(path: Path | None) -> Path | None:
+    """Return the folder of a fitted predictor; raises FileNotFoundError where it holds several, each in a folder of its own."""
+    if path is not None and path.is_dir() and not (path / "predictor.json").exists():
+        inside = sorted(file.parent.name for file in path.glob("*/predictor.json"))
+        if inside:
+            raise FileNotFoundError(
+                f"folder {path} holds the predictors {', '.join(inside)}, each in a folder of its own; give one, as {path / inside[0]}"
+            )
+    return path
+
+
 def latency_budget(value: float | None) -> float | None:
     """Return a budget in milliseconds; raises BadOptionError for one that is no latency."""
     if value is not None and not (math.isfinite(value) and value > 0):

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import AsJson
+from profiler.cli.options import AsJson, predictor_folder
 
 
 def command(
     subnet: Annotated[Path, typer.Option("--subnet", help="Subnet file, or a plain architecture (space, values).")],
     table: Annotated[str | None, typer.Option("--table", help="Latency table (.lut) to predict from.")] = None,
     latency: Annotated[Path | None, typer.Option("--latency", help="Folder of a fitted latency predictor.")] = None,
-    accuracy: Annotated[Path | None, typer.Option("--accuracy", help="Folder of a fitted accuracy predictor.")] = None,
+    accuracy: Annotated[Path | None, typer.Option("--accuracy", callback=predictor_folder, help="Folder of a fitted accuracy predictor.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what an architecture costs: MACs, parameters, predicted latency and accuracy. Measures nothing.

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from profiler.cli.device_options import one_device
-from profiler.cli.options import MOST_SCORED, AsJson, BadOptionError, Resolutions, Seed, file_to_write, latency_budget, typed
+from profiler.cli.options import MOST_SCORED, AsJson, BadOptionError, Resolutions, Seed, file_to_write, latency_budget, predictor_folder, typed
 
 
 def command(
-    accuracy: Annotated[Path, typer.Option("--accuracy", help="Folder of a fitted accuracy predictor.")],
+    accuracy: Annotated[Path, typer.Option("--accuracy", callback=predictor_folder, help="Folder of a fitted accuracy predictor.")],
     max_latency_ms: Annotated[
         float, typer.Option("--max-latency-ms", callback=latency_budget, help="Latency budget in milliseconds, or the target of another objective.")
     ],
