@@ -15,6 +15,7 @@ import numpy as np
 from search.objectives import ConstrainedMaximum, Figures, Mask, Objective, positive_ms
 
 RELATIVE_GAIN = 0.05  # of accuracy for twice the latency, among MnasNet's networks
+SHORTEST_MS = 1e-6  # a nanosecond: no latency is told finer, and a ratio to less of it would overflow
 SOFT, HARD = -0.07, (0.0, -1.0)  # MnasNet's exponents: one for both sides of the target, or (below, above) it
 
 
@@ -30,10 +31,18 @@ def exponent_of_gain(relative_gain: float) -> float:
 
 
 class _Reward(Objective):
+    """An objective that takes every network.
+
+    Raises:
+        ValueError: a target below a nanosecond, or none.
+    """
+
     target_ms: float
 
     def __post_init__(self) -> None:
         positive_ms("target_ms", self.target_ms)
+        if self.target_ms < SHORTEST_MS:
+            raise ValueError(f"target_ms is {self.target_ms}; expected {SHORTEST_MS:.6f} milliseconds, a nanosecond, or more")
 
     def feasible(self, latencies_ms: Figures) -> Mask:
         """Return that all are."""
@@ -102,7 +111,7 @@ def objective_of(name: str, latency_ms: float, safety_margin: float = 0.0) -> Ob
 
     Raises:
         UnknownObjectiveError: no objective has that name.
-        ValueError: a latency that is not positive, or a safety margin for what is no budget.
+        ValueError: a latency that is not positive, a target below a nanosecond, or a safety margin for what is no budget.
     """
     if name not in OBJECTIVES:
         raise UnknownObjectiveError(f"unknown objective {name!r}; known objectives: {', '.join(OBJECTIVES)}")

@@ -17,7 +17,7 @@ Estimate: TypeAlias = Callable[[Population], Figures]
 
 
 class EstimateError(ValueError):
-    """An accuracy or latency function returned something else than one finite number an architecture."""
+    """An accuracy or latency function returned something else than one finite number an architecture, above zero of latencies."""
 
 
 def estimated(estimate: Estimate, population: Population, quantity: str) -> Figures:
@@ -68,13 +68,18 @@ class Scoreboard:
         """Return the latencies of a population; only those not known yet are looked up.
 
         Raises:
-            EstimateError: the latency function returned no finite number for an architecture.
+            EstimateError: the latency function returned no finite number above zero for an architecture.
         """
         known: Mapping[bytes, float] = self._latencies_ms
         keys = row_keys(population)
         fresh = unique_rows(population[[key not in known for key in keys]]) if keys else population
         if len(fresh):
             found = estimated(self._latency, fresh, "latency")
+            if (found <= 0).any():
+                raise EstimateError(
+                    f"the latency of {np.count_nonzero(found <= 0)} of {len(fresh)} architectures is not above zero, such as {found.min():g} ms; a "
+                    "predictor that tells so was fitted to too little: measure more networks, and fit it again"
+                )
             self._latencies_ms.update(zip(row_keys(fresh), found.tolist(), strict=True))
         return np.array([known[key] for key in keys], dtype=np.float64)
 

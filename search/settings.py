@@ -33,13 +33,15 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         for name in ("population_size", "generations", "patience", "attempts", "finalists"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
         for name in ("parent_share", "mutation_share", "mutation_probability", "resolution_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
-        if not 0 < self.controller_learning_rate < 1:
-            raise ValueError(f"controller_learning_rate is {self.controller_learning_rate}; expected a number between 0 and 1")
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value!r}; expected a share between 0 and 1")
+        if not isinstance(self.controller_learning_rate, (int, float)) or not 0 < self.controller_learning_rate < 1:
+            raise ValueError(f"controller_learning_rate is {self.controller_learning_rate!r}; expected a number between 0 and 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a JSON-serialisable mapping."""

@@ -234,6 +234,12 @@ def test_a_latency_that_is_not_a_number_is_refused_not_summed() -> None:
         search(TINY, accuracy, AdditiveCost(TINY, lambda block: float("nan") if block.kernel_size == 7 else 1.0), 50.0, settings=QUICK)
 
 
+@pytest.mark.parametrize("off", [0.0, -1.0])
+def test_a_latency_that_is_not_above_zero_is_refused_and_no_reward_is_made_of_it(off: float) -> None:
+    with pytest.raises(EstimateError, match=r"the latency of \d+ of \d+ architectures is not above zero, such as "):
+        search(TINY, accuracy, lambda population: np.full(len(population), off), 5.0, settings=QUICK, objective="soft-product")
+
+
 def test_an_accuracy_of_the_wrong_shape_is_refused() -> None:
     with pytest.raises(EstimateError, match=r"the accuracy function returned shape \(1, 1\) for 1 architectures"):
         search(TINY, lambda population: accuracy(population)[:, None], LATENCY, 50.0, settings=QUICK)

@@ -91,3 +91,17 @@ def test_a_search_for_a_reward_may_end_beyond_the_target_where_a_budget_may_not(
     assert rewarded.objective == "soft-product" and len(rewarded.front) > 3
     values = WeightedProduct(5.0).values(*(np.array([getattr(f, name) for f in rewarded.finalists]) for name in ("accuracy", "latency_ms")))
     assert (np.diff(values) <= 0).all()
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "budget"])
+@pytest.mark.parametrize("target_ms", [1e-320, 1e-300, 9e-7])
+def test_a_target_below_a_nanosecond_is_refused_before_ratios_overflow(name, target_ms):
+    with pytest.raises(ValueError, match=f"target_ms is {target_ms}; expected 0.000001 milliseconds"):
+        objective_of(name, target_ms)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("target_ms", [1e-6, 1e308])
+def test_every_objective_values_any_latency_beside_the_farthest_targets(name, target_ms):
+    values = objective_of(name, target_ms).values(np.array([0.1, 0.9]), np.array([1e-6, 1e9]))
+    assert np.isfinite(values).all()

@@ -123,10 +123,15 @@ def test_a_line_that_stands_still_gives_way_to_random_networks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("population_size", 0), ("generations", 0), ("attempts", -1), ("parent_share", 1.5), ("mutation_share", float("nan"))]
-)
-def test_settings_out_of_range_are_refused_by_name(setting: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{setting} is {value}"):
+    ("setting", "value"),
+    [
+        ("population_size", 0), ("generations", 0), ("attempts", -1), ("parent_share", 1.5), ("mutation_share", float("nan")),
+        ("population_size", 1.5), ("generations", True), ("patience", 1.5), ("finalists", "5"), ("attempts", None), ("parent_share", "0.5"),
+        ("resolution_probability", True), ("controller_learning_rate", "fast"), ("controller_learning_rate", 1.0),
+    ],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused_by_name(setting: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{setting} is {value!r}; expected"):
         SearchSettings(**{setting: value})
 
 
