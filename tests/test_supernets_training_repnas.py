@@ -114,7 +114,7 @@ def test_a_step_moves_selected_gates_and_the_decay_falls_to_none(space):
     drawn_by.learn(0.5)
     moved = drawn_by.gates.alpha.detach() < 0
     assert int(moved.sum()) == 9
-    assert drawn_by._optimiser.param_groups[0]["weight_decay"] == pytest.approx(1e-3 * 0.5)
+    assert drawn_by._optimizer.param_groups[0]["weight_decay"] == pytest.approx(1e-3 * 0.5)
     before = drawn_by.gates.alpha.detach().clone()
     drawn_by.learn(0.6)  # nothing was learned since
     assert torch.equal(drawn_by.gates.alpha, before)

@@ -108,7 +108,7 @@ def test_the_loss_of_a_child_is_the_soft_cross_entropy_alone(space, phase):
 
 
 def test_gradients_of_the_four_are_summed_into_one_step(space, images, monkeypatch):
-    """The whole step written out again, with plain SGD instead of the optimiser."""
+    """The whole step written out again, with plain SGD instead of the optimizer."""
     plain = replace(RECIPE, phases=(replace(RECIPE.phases[0], dropout=0.0, warmup_epochs=0.0),))
     steps = []
     original = torch.optim.SGD.step

@@ -99,7 +99,7 @@ class Phase:
         return whole.restrict({**plain, **largest, **dict.fromkeys(absent, ())})
 
     def steps(self, steps_per_epoch: int) -> int:
-        """Return the number of optimiser steps, at least one."""
+        """Return the number of optimizer steps, at least one."""
         return max(1, round(self.epochs * steps_per_epoch))
 
     def learning_rate_at(self, step: int, steps_per_epoch: int) -> float:
@@ -133,7 +133,7 @@ class Phase:
 class Recipe:
     """A whole training: phases one after another, and what they share.
 
-    The optimiser is SGD with Nesterov momentum, or `rmsprop` (`optimisers`). With `crop_scale`, random resized crops take the place
+    The optimizer is SGD with Nesterov momentum, or `rmsprop` (`optimizers`). With `crop_scale`, random resized crops take the place
     of moves by `crop_padding`; `brightness` and `saturation` are by how much colours are multiplied, up or down, at most.
 
     Raises:

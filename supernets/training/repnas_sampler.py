@@ -1,4 +1,4 @@
-"""Which branches each training step has: drawn under a budget, by gates whose parameters a second optimiser learns.
+"""Which branches each training step has: drawn under a budget, by gates whose parameters a second optimizer learns.
 
 Three kinds of children (RepNAS, Zhang et al., 2021): `budgeted` are random sets of branches, `gated` are drawn by the
 gates, which learn from the same loss as the weights, `chosen` is the one set that the gates are highest for.
@@ -80,7 +80,7 @@ class Drawn:
 
 
 class BranchSampler:
-    """Draws the children of a space with branches; owns the gates' parameters and their optimiser."""
+    """Draws the children of a space with branches; owns the gates' parameters and their optimizer."""
 
     def __init__(self, space: SearchSpace, settings: BranchSettings, seed: int = 0) -> None:
         self._space, self._settings = space, settings
@@ -90,7 +90,7 @@ class BranchSampler:
             with torch.no_grad():
                 self.gates.alpha.copy_(torch.from_numpy(noise))
         self._convolutions = {b.name: branched_convolution(b).name for b in space.blocks(space.largest()) if self._is_branched(b.name)}
-        self._optimiser = torch.optim.Adam([self.gates.alpha], settings.learning_rate, settings.betas)
+        self._optimizer = torch.optim.Adam([self.gates.alpha], settings.learning_rate, settings.betas)
 
     def _is_branched(self, place: str) -> bool:
         return any(name.rpartition(".")[0] == place for name in (*self.gates.candidates, *self.gates.forced))
@@ -121,14 +121,14 @@ class BranchSampler:
         self.gates.alpha.grad.div_(scale)
         finite = bool(self.gates.alpha.grad.isfinite().all())
         if finite:
-            self._optimiser.param_groups[0]["weight_decay"] = self._settings.weight_decay * 0.5 * (1 + math.cos(math.pi * progress))
-            self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
+            self._optimizer.param_groups[0]["weight_decay"] = self._settings.weight_decay * 0.5 * (1 + math.cos(math.pi * progress))
+            self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
         return finite
 
     def state(self) -> dict[str, Tensor]:
         """Return what `restore` needs, as tensors."""
-        moments = self._optimiser.state.get(self.gates.alpha, {})
+        moments = self._optimizer.state.get(self.gates.alpha, {})
         return {"alpha": self.gates.alpha.detach(), **{f"adam_{name}": torch.as_tensor(value).float() for name, value in moments.items()}}
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
@@ -149,7 +149,7 @@ class BranchSampler:
         with torch.no_grad():
             self.gates.alpha.copy_(saved["alpha"])
         if moments:
-            self._optimiser.state[self.gates.alpha] = moments
+            self._optimizer.state[self.gates.alpha] = moments
 
 
 def kinds_of(children: Iterable[str]) -> set[str]:

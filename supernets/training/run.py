@@ -1,6 +1,6 @@
 """A training in progress: its steps, and what must be kept to go on from any of them.
 
-A step: augment a batch; for each of the phase's children forward, loss, backward; then one optimiser step on the summed
+A step: augment a batch; for each of the phase's children forward, loss, backward; then one optimizer step on the summed
 gradients, and one of the gates that drew its branches, if they learn. Everything random is derived from (seed, step), so a
 run stopped at any moment and started again ends with the same bits as an undisturbed one (same machine, versions and
 number of threads).
@@ -31,7 +31,7 @@ from supernets.training.crops import cropped, drawn_crops
 from supernets.training.data import ImageData
 from supernets.training.images import augmented, network_input
 from supernets.training.machine import Machine
-from supernets.training.optimisers import new_optimiser
+from supernets.training.optimizers import new_optimizer
 from supernets.training.phases import Phase, Recipe
 from supernets.training.repnas_sampler import BranchSampler
 from supernets.training.state import TrainingError, TrainState, check_state, damaged
@@ -41,7 +41,7 @@ from supernets.training.work import work_per_step
 ORDER, AUGMENTATION, RESOLUTION, CHILD, DROPOUT = range(5)  # streams of random numbers
 VALIDATION_IMAGES = 2000  # at most, after each phase or epoch
 CALIBRATION_IMAGES = 2048
-OPTIMISER_STATE = ("momentum_buffer", "square_avg")  # what optimisers remember of a tensor
+OPTIMIZER_STATE = ("momentum_buffer", "square_avg")  # what optimizers remember of a tensor
 
 
 class Run:
@@ -78,7 +78,7 @@ class Run:
         self._loss_sum = 0.0
         self._order_of: tuple[int, int] | None = None
         self._kept_order = np.empty(0, dtype=np.intp)
-        self._optimiser = new_optimiser(recipe, self._tensors, weight_scale)
+        self._optimizer = new_optimizer(recipe, self._tensors, weight_scale)
 
     @property
     def steps(self) -> int:
@@ -102,9 +102,9 @@ class Run:
 
     def state(self) -> TrainState:
         """Return what `restore` needs; the tensors are the live ones."""
-        kept = self._optimiser.state
+        kept = self._optimizer.state
         momentum, squares = (
-            {name: kept[tensor][what] for name, tensor in self._tensors.items() if what in kept.get(tensor, {})} for what in OPTIMISER_STATE
+            {name: kept[tensor][what] for name, tensor in self._tensors.items() if what in kept.get(tensor, {})} for what in OPTIMIZER_STATE
         )
         gates = {} if self._sampler is None else self._sampler.state()
         averages = {} if self._averages is None else self._averages.tensors
@@ -121,9 +121,9 @@ class Run:
         teacher = self._taught_by() if saved.step and last.teacher in ("phase_start", "full_network") else ()
         check_state(path, saved, self._tensors, self._ends, teacher, self.recipe.averaging is not None)
         self._load(saved.weights)
-        for what, of_what in zip(OPTIMISER_STATE, (saved.momentum, saved.squares), strict=True):
+        for what, of_what in zip(OPTIMIZER_STATE, (saved.momentum, saved.squares), strict=True):
             for name, tensor in of_what.items():
-                self._optimiser.state[self._tensors[name]][what] = self.machine.put(tensor)
+                self._optimizer.state[self._tensors[name]][what] = self.machine.put(tensor)
         if self._sampler is not None:
             try:
                 self._sampler.restore(saved.gates)
@@ -155,7 +155,7 @@ class Run:
         phase, local = self.recipe.phases[number], self.step - self._ends[number] + self._lengths[number]
         if local == 0:
             self._begin(number)
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = phase.learning_rate_at(local, self._steps_per_epoch) * group["rate"]
         loss = self._learn(phase, self._spaces[number], number, local)
         if not np.isfinite(loss):
@@ -180,7 +180,7 @@ class Run:
         if "sort_channels" in phase.actions:
             with torch.no_grad():
                 self._load(sorted_channels(self._tensors, self.space, self._spaces[max(0, number - 1)]))
-        self._optimiser = new_optimiser(self.recipe, self._tensors, self._weight_scale)
+        self._optimizer = new_optimizer(self.recipe, self._tensors, self._weight_scale)
         if self.recipe.averaging is not None:
             self._averages = Averages(self._tensors, self.recipe.averaging)
         self._loss_sum, self._epochs = 0.0, []
@@ -238,7 +238,7 @@ class Run:
 
     def _learn(self, phase: Phase, space: SearchSpace, number: int, local: int) -> float:
         pixels, labels = self._batch(number, local)
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad(set_to_none=True)
         inputs: dict[int, Tensor] = {}
         targets: dict[int, Tensor] = {}
         taught: Tensor | None = None
@@ -262,9 +262,9 @@ class Run:
         learned = self._sampler is None or self._gates_learn(self._sampler, local / self._lengths[number])
         group.average_gradients(self._tensors.values(), self.machine.device)
         if self.recipe.gradient_norm is not None:
-            self._scaler.unscale_(self._optimiser)
+            self._scaler.unscale_(self._optimizer)
             torch.nn.utils.clip_grad_norm_(self._tensors.values(), self.recipe.gradient_norm)
-        self._scaler.step(self._optimiser)
+        self._scaler.step(self._optimizer)
         self._scaler.update(None if learned else self._scaler.get_scale() * self._scaler.get_backoff_factor())
         return group.mean(total / len(phase.children), self.machine.device)
 

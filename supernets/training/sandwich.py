@@ -4,7 +4,7 @@ The largest learns from the labels, the others from what it answers (in-place di
 child at its own resolution. Gradients of the four are summed into one step. Only the largest has dropout; as it contains every
 weight, one weight decay a step is its alone, too. Residual blocks begin as their shortcuts.
 
-`bignas` has the schedule of the paper, and batch size, learning rate, optimiser and gradient clipping of the public
+`bignas` has the schedule of the paper, and batch size, learning rate, optimizer and gradient clipping of the public
 re-implementation by xfey (SGD, 640 images, 0.128); `bignas-paper` those of the paper (RMSProp, 4096 images, 0.256, no clipping told).
 Both have AutoAugment, which is not here: images are cropped at random and mirrored.
 """
@@ -32,7 +32,7 @@ def imagenet() -> Recipe:
 
 
 def paper() -> Recipe:
-    """Return the recipe for ImageNet with the paper's optimiser, batch and learning rate; it does not tell its epochs."""
+    """Return the recipe for ImageNet with the paper's optimizer, batch and learning rate; it does not tell its epochs."""
     own = imagenet()
     phases = tuple(replace(phase, learning_rate=0.256) for phase in own.phases)
     return replace(own, name="bignas-paper", phases=phases, batch_size=4096, optimizer="rmsprop", gradient_norm=None)

@@ -1,4 +1,4 @@
-"""Optimisers of a recipe, made anew for each phase: SGD with Nesterov momentum, or RMSProp as the papers of MnasNet and BigNAS have it."""
+"""Optimizers of a recipe, made anew for each phase: SGD with Nesterov momentum, or RMSProp as the papers of MnasNet and BigNAS have it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Rmsprop(torch.optim.RMSprop):
             torch._foreach_sub_(weights, steps)
 
 
-def new_optimiser(recipe: Recipe, tensors: Mapping[str, Tensor], weight_scale: float = 1.0) -> torch.optim.Optimizer:
-    """Return the optimiser of a phase: no decay of norms and biases; a group's `rate` is its learning rate in proportion to the phase's.
+def new_optimizer(recipe: Recipe, tensors: Mapping[str, Tensor], weight_scale: float = 1.0) -> torch.optim.Optimizer:
+    """Return the optimizer of a phase: no decay of norms and biases; a group's `rate` is its learning rate in proportion to the phase's.
 
     Weights that were multiplied by a scale before their norm step as they would without: their gradients are as much smaller.
     """
