@@ -23,7 +23,7 @@ from profiler.accuracy_workers import AccuracyWorkerError, EvaluationTask, Resul
 from supernets.networks import prefix_tree
 from supernets.networks.checkpoint import supernet_metadata, supernet_space
 from supernets.space import Architecture, ArchitectureError, Population, SearchSpace
-from supernets.training.data import ImageData, drawn
+from supernets.training.data import ImageData, drawn, picked
 from supernets.training.validation import BATCH_SIZE
 
 __all__ = ["AccuracySummary", "AccuracyWorkerError", "evaluate_architectures", "protocol_of", "sample_accuracies"]
@@ -135,8 +135,8 @@ def _refuse_absent(weights: str | Path, architectures: Iterable[Architecture]) -
 def _task(weights: str | Path, images: ImageData, part: str, protocol: AccuracyProtocol) -> EvaluationTask:
     pixels, labels = getattr(images, f"{part}_images"), getattr(images, f"{part}_labels")
     judged = drawn(len(labels), protocol.validation_images, JUDGED_SEED)
-    calibration = images.calibration_images(protocol.calibration_images, protocol.calibration_seed)
-    return EvaluationTask(str(weights), calibration, pixels[judged], labels[judged])
+    calibration = picked(images.train_images, images.calibration_rows(protocol.calibration_images, protocol.calibration_seed))
+    return EvaluationTask(str(weights), calibration, picked(pixels, judged), labels[judged])
 
 
 def _measure(

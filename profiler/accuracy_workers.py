@@ -22,6 +22,7 @@ from supernets.space import Population
 if TYPE_CHECKING:
     from supernets.networks.shared_evaluation import SharedEvaluation
     from supernets.space import SearchSpace
+    from supernets.training.image_rows import ImageRows, Pixels
 
 Results: TypeAlias = list[tuple[list[int], Any]]  # codes of a child, its hits (n_images,)
 RESULTS_A_MESSAGE = 16  # a few seconds' worth: what is lost when a worker is killed
@@ -43,11 +44,14 @@ class AccuracyWorkerError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class EvaluationTask:
-    """What every worker needs: a supernet's file, pixels (n, side, side, channels) of both sets of images, and the labels of the judged ones."""
+    """What every worker needs: a supernet's file, pixels (n, side, side, channels) of both sets of images, and the labels of the judged ones.
+
+    Images on disk are sent as the name of their file.
+    """
 
     weights: str
-    calibration_images: np.ndarray[Any, np.dtype[np.uint8]]
-    judged_images: np.ndarray[Any, np.dtype[np.uint8]]
+    calibration_images: Pixels | ImageRows
+    judged_images: Pixels | ImageRows
     labels: np.ndarray[Any, np.dtype[np.int64]]
 
     def evaluation(self) -> tuple[SearchSpace, SharedEvaluation]:

@@ -1,12 +1,14 @@
 # ruff: noqa: E402  (torch may be missing: the imports below it need it)
 import multiprocessing
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from supernets.networks.supernet import Supernet
 from supernets.space import ArchitectureError
 from supernets.training import validation
 from supernets.training.data import ImageData, drawn
+from supernets.training.image_rows import ImageRows
 
 pytestmark = pytest.mark.torch
 
@@ -105,6 +108,19 @@ def test_accuracies_are_those_of_the_plain_way(space, weights, images, sampled):
         labels = images.validation_labels[judged]
         assert top1 == validation.accuracy(space, tensors, architecture, images.validation_images[judged], labels, calibration)
         assert np.unpackbits(np.frombuffer(hits, dtype=np.uint8))[:20].mean() == top1
+
+
+def test_images_on_disk_stay_there_and_give_the_same_accuracies(space, weights, images, store, sampled, tmp_path):
+    kept = {}
+    for part in ("train", "validation", "test"):
+        np.save(tmp_path / f"{part}.npy", getattr(images, f"{part}_images"))
+        kept[f"{part}_images"] = ImageRows(np.load(tmp_path / f"{part}.npy", mmap_mode="r"), part)
+    on_disk = replace(images, **kept)
+    protocol = protocol_of(space, weights, on_disk, "validation", 20, 24)
+    assert len(pickle.dumps(accuracy._task(weights, on_disk, "validation", protocol))) < on_disk.validation_images[:].nbytes / 4
+    some = dict(list(sampled[1].items())[:3])
+    rows = evaluate_architectures(space, weights, on_disk, list(some), store, "validation", 20, workers=1, calibration_images=24)
+    assert {row.architecture: (row.top1, row.hits) for row in rows} == some
 
 
 def test_workers_pieces_and_interruptions_do_not_change_results(space, weights, images, store, sampled, in_process):

@@ -143,6 +143,26 @@ def test_absent_images_are_refused_with_their_side(space, tensors, images):
     none = EvaluationImages(lambda side: [], images.judged_at, images.labels)
     with pytest.raises(ValueError, match="no calibration images of side 20"):
         next(SharedEvaluation(space, tensors, none).logits([space.smallest()]))
+    unjudged = EvaluationImages(images.calibration_at, lambda side: [], images.labels)
+    with pytest.raises(ValueError, match="no judged images of side 20"):
+        next(SharedEvaluation(space, tensors, unjudged).logits([space.smallest()]))
+
+
+def test_a_child_alone_at_its_resolution_never_has_two_batches_in_memory(space, tensors, images, logits, monkeypatch):
+    steps = []
+
+    def made(batches_at):
+        return lambda side: (steps.append("made") or batch for batch in batches_at(side))
+
+    run_block = shared_evaluation.run_block
+    monkeypatch.setattr(
+        shared_evaluation, "run_block", lambda block, x, operations: (block.name == "stem" and steps.append("run")) or run_block(block, x, operations)
+    )
+    one_by_one = EvaluationImages(made(images.calibration_at), made(images.judged_at), images.labels)
+    alone = {a["resolution"]: a for a in logits}  # one of each side
+    for architecture, found in SharedEvaluation(space, tensors, one_by_one).logits(alone.values()):
+        assert torch.equal(found, logits[architecture])
+    assert steps == ["made", "run"] * len(alone) * (len(CALIBRATION) + len(JUDGED))
 
 
 @pytest.mark.parametrize("shape", [(4, 1, 6, 6), (4, 3, 6, 6), (8, 5, 1, 1)])

@@ -8,6 +8,7 @@ import io
 import json
 import multiprocessing
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -134,6 +135,14 @@ def test_rows_read_are_arrays_of_ones_own(folder, tmp_path):
     assert np.array_equal(data.train_images[0], before) and len(list(data.train_images)) == len(data.train_images) == 11
     assert np.array_equal(data.train_images[1:3, 0, 0, 0], data.train_images[:][1:3, 0, 0, 0])
     assert np.array_equal(data.calibration_images(4), data.train_images[:][data_module.drawn(11, 4, 0)])
+
+
+def test_another_process_is_sent_the_name_of_a_file_and_not_its_pixels(folder, tmp_path):
+    rows = data_module.picked(open_images(str(folder), side=16, cache=tmp_path / "kept").train_images, np.array([7, 2, 5]))
+    sent = pickle.dumps(rows)
+    assert str(tmp_path / "kept").encode() in sent and rows[1].tobytes() not in sent
+    received = pickle.loads(sent)
+    assert np.array_equal(received[:], rows[:]) and received.fingerprint == rows.fingerprint
 
 
 # --- what stops it ----------------------------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ are kept only where later children branch off. Sharing changes no bit: every chi
 `fold` and `forward(..., no_norm)` on the same batches in channels-last memory, whichever children are walked with it.
 
 Dimensions: N images, C channels, H = W side. Memory: a block's output for every image, once for each kept depth
-(at most 16 kB an image and depth in the space for small images).
+(at most 16 kB an image and depth in the space for small images); of a child that is alone at its resolution, a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -30,6 +30,7 @@ from supernets.walk import run_block
 
 Hits: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 BatchesAt: TypeAlias = Callable[[int], Iterable[Tensor]]  # side in pixels → network inputs, batches (N, C, side, side)
+_Batches: TypeAlias = tuple[Iterable[Tensor], Iterable[Tensor]]  # calibration, judged
 
 _IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -61,6 +62,11 @@ class _Activations:
     calibration: list[Tensor] = field(default_factory=list)
     judged: list[Tensor] = field(default_factory=list)
 
+    @property
+    def batches(self) -> _Batches:
+        """Both."""
+        return self.calibration, self.judged
+
 
 class SharedEvaluation:
     """Evaluates children of a supernet's `tensors` on the same images."""
@@ -70,7 +76,7 @@ class SharedEvaluation:
         self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
         self._images = images
         self._slices: dict[Step, dict[str, Tensor]] = {}
-        self._inputs: tuple[int, _Activations] | None = None  # of the side used last
+        self._inputs: tuple[int, _Batches] | None = None  # of the side that several children began at last
 
     def hits(self, architectures: Iterable[Architecture]) -> Iterator[tuple[Architecture, Hits]]:
         """Yield every different architecture, in tree order, with which images it classifies rightly, shape (n_images,).
@@ -91,40 +97,56 @@ class SharedEvaluation:
         kept: dict[int, _Activations] = {}  # depth → activations behind that many of the current path's steps
         for index, architecture in enumerate(ordered):
             start = max(kept, default=0)
-            begin = kept[start] if kept else self._inputs_at(paths[index][0][1].input_side)
+            begin = kept[start].batches if kept else self._inputs_of(paths, index)
             logits, found = self._walk(paths[index], start, begin, branch_depths(shared, index, start))
             kept = {depth: maps for depth, maps in {**kept, **found}.items() if depth <= shared[index]}
             yield architecture, logits
 
-    def _inputs_at(self, side: int) -> _Activations:
+    def _inputs_of(self, paths: Sequence[Path], index: int) -> _Batches:
+        """Return the inputs of a path; they are held in memory if the next path has the same, else made as they are used."""
+        side = _side(paths[index])
         if self._inputs is None or self._inputs[0] != side:
-            calibration, judged = (list(map(channels_last, batches_at(side))) for batches_at in (self._images.calibration_at, self._images.judged_at))
-            if not calibration or not judged:
-                what = "calibration" if not calibration else "judged"
-                raise ValueError(f"there are no {what} images of side {side}; expected at least one batch")
+            self._inputs = None
             self._slices.clear()  # steps at other sides are other steps
-            self._inputs = side, _Activations(calibration, judged)
+            made = tuple(map(channels_last, batches_at(side)) for batches_at in (self._images.calibration_at, self._images.judged_at))
+            if index + 1 == len(paths) or _side(paths[index + 1]) != side:
+                return made[0], made[1]
+            self._inputs = side, (list(made[0]), list(made[1]))
         return self._inputs[1]
 
     @torch.inference_mode()
-    def _walk(self, path: Path, start: int, begin: _Activations, keep: set[int]) -> tuple[Tensor, dict[int, _Activations]]:
+    def _walk(self, path: Path, start: int, begin: _Batches, keep: set[int]) -> tuple[Tensor, dict[int, _Activations]]:
         """Return the logits, and the activations at the depths to keep, of a path whose first `start` steps are behind `begin`."""
+        calibration, judged = begin
         found = {depth: _Activations() for depth in keep}
         slices = {name: tensor for step in path[start:] for name, tensor in self._slice(step).items()}
-        statistics = NormStatistics()
+        statistics, images = NormStatistics(), 0
         calibrated = max([start, *keep, *(depth for depth, (_, block) in enumerate(path, 1) if any(c.norm for c in block.convolutions()))])
         operations = _InPlaceOperations(slices, statistics.norm)
-        for batch in begin.calibration:
+        for batch in calibration:
             _run(path[:calibrated], start, batch, operations, {depth: maps.calibration for depth, maps in found.items()})
-        folded = fold({**slices, **statistics.averages(sum(map(len, begin.calibration)))}, [block for _, block in path[start:]])
+            images += len(batch)
+        _refuse_none("calibration", images, path)
+        folded = fold({**slices, **statistics.averages(images)}, [block for _, block in path[start:]])
         operations = _InPlaceOperations(folded, no_norm)
-        outputs = [_run(path, start, batch, operations, {depth: maps.judged for depth, maps in found.items()}) for batch in begin.judged]
+        outputs = [_run(path, start, batch, operations, {depth: maps.judged for depth, maps in found.items()}) for batch in judged]
+        _refuse_none("judged", len(outputs), path)
         return torch.cat(outputs), found
 
     def _slice(self, step: Step) -> dict[str, Tensor]:
         if step not in self._slices:
             self._slices[step] = child_tensors([step[1]], self._tensors)
         return self._slices[step]
+
+
+def _side(path: Path) -> int:
+    """Return the side of a path's inputs in pixels."""
+    return path[0][1].input_side
+
+
+def _refuse_none(what: str, count: int, path: Path) -> None:
+    if not count:
+        raise ValueError(f"there are no {what} images of side {_side(path)}; expected at least one batch")
 
 
 def channels_last(x_NCHW: Tensor) -> Tensor:

@@ -87,15 +87,27 @@ class ImageData:
             digest.update(labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
+    def calibration_rows(self, count: int = 2048, seed: int = 0) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """Return the positions of `count` training images (all, if there are fewer) drawn by the seed, for norm statistics."""
+        return drawn(len(self.train_images), count, seed)
+
     def calibration_images(self, count: int = 2048, seed: int = 0) -> Pixels:
-        """Return `count` training images (all, if there are fewer) drawn by the seed, for norm statistics."""
-        chosen: Pixels = self.train_images[drawn(len(self.train_images), count, seed)]
+        """Return the pixels of those images."""
+        chosen: Pixels = self.train_images[self.calibration_rows(count, seed)]
         return chosen
 
 
 def drawn(population: int, count: int, seed: int) -> np.ndarray[Any, np.dtype[np.intp]]:
     """Return `count` different positions below `population` (all, if there are fewer), in order, drawn by the seed."""
     return np.sort(np.random.default_rng([seed, population]).permutation(population)[:count])
+
+
+def picked(images: Pixels | ImageRows, rows: np.ndarray[Any, Any]) -> Pixels | ImageRows:
+    """Return some of the images (positions, or a mask); those on disk stay there."""
+    if isinstance(images, ImageRows):
+        return images.picked(rows)
+    chosen: Pixels = images[rows]
+    return chosen
 
 
 def open_images(
@@ -183,7 +195,6 @@ def _hold_out(spec: str, arrays: dict[str, Any], count: int | None, seed: int) -
         raise ValueError(f"{count} validation images cannot be held out of the {total} training images of {spec!r}; expected 1 to {total - 1}")
     held_out = np.zeros(total, dtype=bool)
     held_out[drawn(total, count, seed)] = True
-    for part in ("images", "labels"):
-        whole = arrays[f"train_{part}"]
-        pick = whole.picked if isinstance(whole, ImageRows) else whole.__getitem__
-        arrays[f"validation_{part}"], arrays[f"train_{part}"] = pick(held_out), pick(~held_out)
+    images, labels = arrays["train_images"], arrays["train_labels"]
+    for part, rows in (("validation", held_out), ("train", ~held_out)):
+        arrays[f"{part}_images"], arrays[f"{part}_labels"] = picked(images, rows), labels[rows]

@@ -16,7 +16,8 @@ BATCH_SIZE = 256
 
 @torch.no_grad()
 def accuracy(
-    space: SearchSpace, tensors: Tensors, architecture: Architecture, images_NHWC: Pixels | ImageRows, labels: Labels, calibration_NHWC: Pixels
+    space: SearchSpace, tensors: Tensors, architecture: Architecture, images_NHWC: Pixels | ImageRows, labels: Labels,
+    calibration_NHWC: Pixels | ImageRows,
 ) -> float:  # fmt: skip
     """Return the share of images a child of the supernet of these tensors classifies rightly, its norms calibrated first."""
     blocks = space.blocks(architecture)
