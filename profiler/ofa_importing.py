@@ -79,7 +79,11 @@ def _subnet(file: Path, description: Any, out: Path, space_name: str | None, res
 
     if resolution is None:
         raise ValueError(f"{file} describes a network, and not its resolution; give it with --resolution (image_size in run.config beside it)")
-    architecture = from_net_config(description, resolution, None if space_name is None else space(space_name))
+    named = None if space_name is None else space(space_name)
+    try:
+        architecture = from_net_config(description, resolution, named)
+    except ValueError as error:
+        raise ValueError(f"file {str(file)!r} cannot be imported: {error}") from error
     write_subnet(out, record_of(architecture))
     return Imported(SUBNET, architecture.space, out)
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,3 +65,39 @@ def test_each_kind_tells_what_to_do_next(tmp_path):
     torch.save(tutorial_net().state_dict(), tmp_path / "acc_predictor.pth")
     imported = import_ofa(tmp_path / "acc_predictor.pth", tmp_path / "predictor")
     assert "predicts with it" in imported.sentence() and json.loads(json.dumps(imported.to_dict()))["kind"] == imported.kind
+
+
+class Code:
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("wrapped", [lambda code: {"state_dict": code}, lambda code: {"classifier.linear.weight": code}, lambda code: code])
+def test_code_in_a_file_is_not_run_nor_advised_to_be(tmp_path, wrapped):
+    torch.save(wrapped(Code(tmp_path / "ran")), tmp_path / "file.pth")
+    with pytest.raises(CheckpointError, match="never loaded here as that can run code") as error:
+        import_ofa(tmp_path / "file.pth", tmp_path / "out")
+    assert "weights_only" not in str(error.value) and sorted(file.name for file in tmp_path.iterdir()) == ["file.pth"]
+
+
+@pytest.mark.parametrize("classifier, message", [(torch.tensor(1.0), "is one number"), (torch.zeros(0, 5), "is of no space: classes is 0")])
+def test_a_classifier_without_classes_is_refused_by_the_files_name(tmp_path, classifier, message):
+    state = {
+        "first_conv.conv.weight": torch.zeros(24, 3, 3, 3),
+        "final_expand_layer.conv.weight": torch.zeros(1),
+        "classifier.linear.weight": classifier,
+    }
+    torch.save(state, tmp_path / "file.pth")
+    with pytest.raises(CheckpointError, match=f"file.pth.*{message}"):
+        import_ofa(tmp_path / "file.pth", tmp_path / "out")
+
+
+@pytest.mark.parametrize("description", [{}, {"name": 5}, {"name": "MobileNetV3", "blocks": "abc"}])
+def test_a_damaged_description_is_refused_by_the_files_name(tmp_path, description):
+    (tmp_path / "net.config").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match="net.config' cannot be imported: a network's description"):
+        import_ofa(tmp_path / "net.config", tmp_path / "out", resolution=224)
+    assert not (tmp_path / "out").exists()

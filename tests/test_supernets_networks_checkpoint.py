@@ -93,7 +93,10 @@ def test_files_of_another_kind_are_refused(path):
         supernet_metadata(path)
 
 
-@pytest.mark.parametrize("damage", [{"space": 5}, {"space": f"{SPACE},classes=1"}, {"kernel_transform": "yes"}])
+@pytest.mark.parametrize("damage", [
+    {"space": 5}, {"space": f"{SPACE},classes=1"}, {"kernel_transform": "yes"}, {"weight_scale": "abc"}, {"weight_scale": 0}, {"weight_scale": -1.0},
+    {"weight_scale": 1e-200}, {"weight_scale": True}, {"weight_scale": None}, {"own_branch_weights": 5}, {"own_branch_weights": "yes"},
+])  # fmt: skip
 def test_damaged_metadata_is_refused(supernet, path, damage):
     save_supernet(path, supernet)
     rewritten(path, dict, **damage)

@@ -23,6 +23,7 @@ from supernets.space import Architecture, ArchitectureError, SearchSpace
 
 KIND = "elastic-latency supernet"
 HEADER_KEY = "supernets"
+LEAST_SCALE = 1e-6  # of weights before norms; its square divides learning rates
 
 
 class CheckpointError(ValueError):
@@ -75,12 +76,22 @@ def load_supernet(path: str | Path) -> Supernet:
     for key, kind in (("space", str), ("kernel_transform", bool)):
         if not isinstance(metadata.get(key), kind):
             raise CheckpointError(f"metadata {key!r} of file {str(path)!r} is {metadata.get(key)!r}; expected a value of type {kind.__name__}")
+    _refuse_facts(path, metadata)
     supernet = _empty(_space_of(path, metadata), metadata)
     check_tensors(path, tensors, supernet.tensors())
     with torch.no_grad():
         for name, tensor in supernet.tensors().items():
             tensor.copy_(tensors[name])
     return supernet
+
+
+def _refuse_facts(path: str | Path, metadata: Mapping[str, Any]) -> None:
+    """Check what only some files say: the scale of weights before norms, and whether branches have weights of their own."""
+    scale, own = metadata.get("weight_scale", 1.0), metadata.get("own_branch_weights", False)
+    if not (isinstance(scale, (int, float)) and not isinstance(scale, bool) and LEAST_SCALE <= scale <= 1 / LEAST_SCALE):
+        raise CheckpointError(f"metadata 'weight_scale' of file {str(path)!r} is {scale!r}; expected a number above 0, such as 1")
+    if not isinstance(own, bool):
+        raise CheckpointError(f"metadata 'own_branch_weights' of file {str(path)!r} is {own!r}; expected true or false")
 
 
 def _empty(space: SearchSpace, metadata: Mapping[str, Any]) -> Supernet:

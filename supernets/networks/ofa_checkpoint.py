@@ -12,6 +12,7 @@ goes into the stem; the shift vanishes in the stem's norm, except that the borde
 from __future__ import annotations
 
 import math
+import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zipfile and torch raise many kinds for a file that is none of torch's
         told = str(error).split("\n", 1)[0]
+        if isinstance(error, pickle.UnpicklingError):  # torch's own text advises to run what is in the file
+            told = "it holds other objects than tensors, which are never loaded here as that can run code; or it is damaged"
         raise CheckpointError(f"file {str(path)!r} cannot be read as plain tensors ({told}); expected a checkpoint that torch wrote") from error
     state: Any = content.get("state_dict", content) if isinstance(content, dict) else content
     strange = next((repr(name) for name, value in state.items() if not isinstance(value, Tensor)), "") if isinstance(state, dict) else "no names"
@@ -111,7 +114,7 @@ def from_state_dict(
         CheckpointError: a tensor is missing, too much, of another shape, or not finite; the text names it as the checkpoint does.
     """
     given = {plain_name(name): name for name in state if not name.endswith(UNUSED)}
-    space = spaces.space(recognised(state, source)) if space is None else space
+    space = _space_of(state, source) if space is None else space
     supernet = Supernet(space)
     largest = {block.name: block for block in space.blocks(space.largest())}
     shapes = {**{name: tuple(tensor.shape) for name, tensor in supernet.tensors().items()}, **dict(_statistics(largest.values()))}
@@ -141,7 +144,7 @@ def recognised(state: Mapping[str, Tensor], source: str = "the checkpoint") -> s
     """Return the name of the space whose supernet a checkpoint is, by its stem and its classes.
 
     Raises:
-        CheckpointError: it is none of those published.
+        CheckpointError: it is none of those published, or does not tell its classes.
     """
     shapes = {plain_name(name): tuple(tensor.shape) for name, tensor in state.items()}
     family = "ofa-resnet50" if "input_stem.0.conv.weight" in shapes else "ofa-mobilenetv3" if "final_expand_layer.conv.weight" in shapes else \
@@ -152,9 +155,19 @@ def recognised(state: Mapping[str, Tensor], source: str = "the checkpoint") -> s
         own = {block.name: block for block in space.blocks(space.largest())}
         last = own["stem_out"] if is_resnet(space) else own["stem"]
         if name.startswith(family) and stem[:1] == (last.out_channels,):
-            classes = shapes.get("classifier.linear.weight", (own["classifier"].out_channels,))[0]
-            return name if classes == own["classifier"].out_channels else f"{name}:classes={classes}"
+            classes = shapes.get("classifier.linear.weight", (own["classifier"].out_channels,))[:1]
+            if not classes:
+                raise CheckpointError(f"tensor 'classifier.linear.weight' of {source} is one number; expected one row a class")
+            return name if classes[0] == own["classifier"].out_channels else f"{name}:classes={classes[0]}"
     raise CheckpointError(f"{source} is no supernet of Once-for-All that is known here; expected one of {', '.join(SPACES)}")
+
+
+def _space_of(state: Mapping[str, Tensor], source: str) -> SearchSpace:
+    name = recognised(state, source)
+    try:
+        return spaces.space(name)
+    except ValueError as error:
+        raise CheckpointError(f"{source} is of no space: {error}") from None
 
 
 def _statistics(blocks: Iterable[BlockSpec]) -> Iterator[tuple[str, tuple[int, ...]]]:
