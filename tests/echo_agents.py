@@ -1,4 +1,4 @@
-"""SshAgents whose worker there runs no model (the runtime `echo`), what such a worker can be made to do instead, and what is seen of it from here."""
+"""SshAgents whose worker there runs no model (the runtime `echo`), and what is seen of it from here."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from echo_workers import ALONE, visits
+
 from device_agents import archive
-from device_agents.base import DeviceError, Visit, VisitPlan
+from device_agents.base import DeviceError, VisitPlan
 from device_agents.ssh import SshAgent
 
-ALONE = [VisitPlan("p", ("m",), cycles=3, warmup_cycles=1)]
 TWO = [*ALONE, VisitPlan("q", ("m",), 1)]
 # Each would write the file `mark` if a shell on the way read it as more than a name.
 EVIL = [
@@ -44,33 +45,7 @@ def echo(server: Any, **settings: Any) -> SshAgent:
     return SshAgent("pi", **server.settings(**{"runtime": "echo", "python": sys.executable, **settings}))
 
 
-def visits(agent: SshAgent, plans: Sequence[VisitPlan] = ALONE) -> list[Visit]:
-    return list(agent.measure({"m": b"x"}, plans))
-
-
-def altered_archive(folder: Path, module: str, old: str, new: str) -> bytes:
-    """Return the worker's archive with a part of its source replaced; `folder` must not exist yet."""
-    folder.mkdir()
-    for source in archive.ON_DEVICE.glob("*.py"):
-        text = source.read_text()
-        if source.name == module:
-            assert old in text
-            text = text.replace(old, new)
-        (folder / source.name).write_text(text)
-    return archive.pack(folder)
-
-
-def misbehaving(folder: Path, body: str) -> bytes:
-    """Return an archive whose echo runtime does something else when it runs a model."""
-    lines = "".join(f"    {line}\n" for line in ("import os, signal, sys, time", *body.splitlines()))
-    return altered_archive(folder, "runtime_echo.py", "def _nothing() -> None:\n    pass\n", f"def _nothing() -> None:\n{lines}")
-
-
 # --- what is seen ---------------------------------------------------------------------------------------------------------
-
-
-def worker_pid(visit: Visit) -> int:
-    return int(visit.worker.partition("-")[0])
 
 
 def is_running(pid: int) -> bool:

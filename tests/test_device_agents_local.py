@@ -12,15 +12,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import echo_workers
 import numpy as np
 import pytest
 from contracts import AgentContract, pointwise_block, pointwise_weights
+from echo_workers import ALONE, altered_archive, visits, worker_pid
 
 from device_agents import archive, private_folder
 from device_agents.base import DeviceError, DeviceUnreachable, RuntimeMissing, VisitPlan, WorkerFailed
 from device_agents.local import LocalAgent, default_cores
-
-ALONE = [VisitPlan("p", ("m",), cycles=3, warmup_cycles=1)]
 
 
 class TestOnnxRuntime(AgentContract):
@@ -72,31 +72,11 @@ def no_orphans():
 
 
 @pytest.fixture
-def altered(tmp_path):
-    """Give a maker of archives in which parts of the worker's source are replaced."""
-
-    def make(module: str, old: str, new: str) -> bytes:
-        folder = tmp_path / "altered"
-        folder.mkdir()
-        for source in archive.ON_DEVICE.glob("*.py"):
-            text = source.read_text()
-            if source.name == module:
-                assert old in text
-                text = text.replace(old, new)
-            (folder / source.name).write_text(text)
-        return archive.pack(folder)
-
-    return make
-
-
-@pytest.fixture
-def misbehaving(altered):
+def misbehaving(tmp_path):
     """Give a maker of agents whose models do something else when run."""
 
     def make(body: str, **settings) -> LocalAgent:
-        lines = "".join(f"    {line}\n" for line in ("import os, signal, sys, time", *body.splitlines()))
-        packed = altered("runtime_echo.py", "def _nothing() -> None:\n    pass\n", f"def _nothing() -> None:\n{lines}")
-        return LocalAgent(runtime="echo", worker_archive=packed, **settings)
+        return LocalAgent(runtime="echo", worker_archive=echo_workers.misbehaving(tmp_path / "altered", body), **settings)
 
     return make
 
@@ -111,14 +91,6 @@ def children() -> set[int]:
         if int(fields[1]) == os.getpid():
             found.add(int(stat.parent.name))
     return found
-
-
-def worker_pid(visit) -> int:
-    return int(visit.worker.partition("-")[0])
-
-
-def visits(agent, plans=ALONE):
-    return list(agent.measure({"m": b"x"}, plans))
 
 
 def test_every_measure_has_a_worker_process_of_its_own_and_leaves_none(temporary, no_orphans):
@@ -265,14 +237,14 @@ def test_rubbish_among_the_replies_is_an_error(misbehaving, temporary, no_orphan
     "samples",
     ["[[1, 2]]", "[[1, 2, 3], [1, 2, 3]]", "[[1, 2, 0]]", "[[1, 2, 3.5]]", "[[1, 2], [3]]", "[['1', '2', '3']]", "None", "[[1, 2, 2**70]]"],
 )
-def test_samples_that_are_none_are_an_error(altered, temporary, no_orphans, samples):
-    packed = altered("timed_loop.py", "    return samples, repeats", f"    return {samples}, 1")
+def test_samples_that_are_none_are_an_error(temporary, no_orphans, tmp_path, samples):
+    packed = altered_archive(tmp_path / "altered", "timed_loop.py", "    return samples, repeats", f"    return {samples}, 1")
     with pytest.raises(WorkerFailed, match="answered visit 'p' with what is not 1 lists of 3 positive integers"):
         visits(LocalAgent(runtime="echo", worker_archive=packed))
 
 
-def test_worker_of_another_protocol_is_an_error(altered):
-    packed = altered("wire.py", "PROTOCOL_VERSION = 2", "PROTOCOL_VERSION = 3")
+def test_worker_of_another_protocol_is_an_error(tmp_path):
+    packed = altered_archive(tmp_path / "altered", "wire.py", "PROTOCOL_VERSION = 2", "PROTOCOL_VERSION = 3")
     with pytest.raises(WorkerFailed, match="the host speaks protocol 2, this worker 3"):
         visits(LocalAgent(runtime="echo", worker_archive=packed))
 

@@ -10,7 +10,8 @@ import pytest
 from contracts import AgentContract, pointwise_block, pointwise_weights
 
 pytest.importorskip("asyncssh")
-from echo_agents import TWO, echo, is_running, killed_afterwards, misbehaving, one_line, until, visits, when, worker_pid
+from echo_agents import TWO, echo, is_running, killed_afterwards, one_line, until, when
+from echo_workers import misbehaving, visits, worker_pid
 from ssh_server import clean_ssh_server
 
 from device_agents.base import DeviceError, DeviceUnreachable, WorkerFailed

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 asyncssh = pytest.importorskip("asyncssh")
-from echo_agents import EVIL, altered_archive, echo, one_line, settings_read_by_a_shell, visits  # noqa: E402
+from echo_agents import EVIL, echo, one_line, settings_read_by_a_shell  # noqa: E402
+from echo_workers import altered_archive, visits  # noqa: E402
 from ssh_server import clean_ssh_server, ssh_server  # noqa: E402
 
 from device_agents.base import DeviceError, RuntimeMissing  # noqa: E402

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 asyncssh = pytest.importorskip("asyncssh")
-from echo_agents import echo, one_line, visits  # noqa: E402
+from echo_agents import echo, one_line  # noqa: E402
+from echo_workers import visits  # noqa: E402
 from ssh_server import clean_ssh_server, ssh_server  # noqa: E402
 
 from device_agents.base import DeviceUnreachable  # noqa: E402

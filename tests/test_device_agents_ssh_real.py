@@ -14,7 +14,8 @@ import pytest
 from scripted_agent import keys_of_blocks
 
 pytest.importorskip("asyncssh")
-from echo_agents import EVIL, echo, is_running, killed_afterwards, misbehaving, one_line, settings_read_by_a_shell, until, visits
+from echo_agents import EVIL, echo, is_running, killed_afterwards, one_line, settings_read_by_a_shell, until
+from echo_workers import misbehaving, visits
 from real_sshd import network, one_sshd, run
 
 from device_agents.base import DeviceError, DeviceUnreachable, VisitPlan, WorkerFailed
