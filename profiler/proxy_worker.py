@@ -114,12 +114,12 @@ def _judged(weights: Path, architecture: Architecture, images: ImageData, task: 
 
     from supernets.networks.checkpoint import load_supernet
     from supernets.networks.shared_evaluation import EvaluationImages, SharedEvaluation
-    from supernets.training.data import drawn
+    from supernets.training.data import drawn, picked
     from supernets.training.images import input_batches
     from supernets.training.validation import BATCH_SIZE
 
     judged = drawn(len(images.validation_labels), task.validation_images, JUDGED_SEED)
-    calibration, pixels = images.calibration_images(task.calibration_images), images.validation_images[judged]
+    calibration, pixels = images.calibration_images(task.calibration_images), picked(images.validation_images, judged)
     network = load_supernet(weights)
     shown = EvaluationImages(
         lambda side: input_batches(calibration, side, BATCH_SIZE),

@@ -100,14 +100,14 @@ class MlpAccuracy(AccuracyPredictor):
         torch.set_num_threads(1)  # the layers are too small to share, and sums in one order make a seed repeat exactly
         try:
             layers, means = [torch.tensor(layer, requires_grad=True) for layer in start], [torch.tensor(layer) for layer in start]
-            optimiser = torch.optim.Adam(layers, lr=self.learning_rate, weight_decay=decay, fused=True)
+            optimizer = torch.optim.Adam(layers, lr=self.learning_rate, weight_decay=decay, fused=True)
             x, y = torch.tensor(columns), torch.tensor(targets)
             best_error, best_step = float("inf"), 0
             batches = _batches(len(x), min(self.batch_size, -(-len(x) // 8)), np.random.default_rng(seed))
             for step, rows in zip(range(1, steps + 1), batches, strict=False):
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 torch.nn.functional.mse_loss(_forward(torch, layers, x[rows]), y[rows]).backward()
-                optimiser.step()
+                optimizer.step()
                 keep = min(AVERAGING, step / (step + 10))  # the first steps are forgotten faster
                 with torch.no_grad():
                     torch._foreach_lerp_(means, layers, 1 - keep)

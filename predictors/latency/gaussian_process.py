@@ -2,7 +2,7 @@
 
 Zero mean, squared-exponential kernel of one length over standardised columns; length and share of noise are those of the
 highest likelihood on a grid (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.1, with
-the variance in closed form), so that a fit needs no optimiser and always ends.
+the variance in closed form), so that a fit needs no optimizer and always ends.
 """
 
 from __future__ import annotations

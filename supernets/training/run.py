@@ -28,7 +28,7 @@ from supernets.training import shrinking
 from supernets.training.averaging import Averages
 from supernets.training.children import answers, drawn_children, dropout_of, loss_of, teaching
 from supernets.training.crops import cropped, drawn_crops
-from supernets.training.data import ImageData
+from supernets.training.data import ImageData, drawn, picked
 from supernets.training.images import augmented, network_input
 from supernets.training.machine import Machine
 from supernets.training.optimizers import new_optimizer
@@ -40,6 +40,7 @@ from supernets.training.work import work_per_step
 
 ORDER, AUGMENTATION, RESOLUTION, CHILD, DROPOUT = range(5)  # streams of random numbers
 VALIDATION_IMAGES = 2000  # at most, after each phase or epoch
+VALIDATION_SEED = 0  # the same images after every phase, of every training
 CALIBRATION_IMAGES = 2048
 OPTIMIZER_STATE = ("momentum_buffer", "square_avg")  # what optimizers remember of a tensor
 
@@ -206,7 +207,8 @@ class Run:
         """Return the validation accuracy of each network; the first process judges for all."""
         data, top1 = self.images, {}
         if self.machine.group.first:
-            shown = (data.validation_images[:VALIDATION_IMAGES], data.validation_labels[:VALIDATION_IMAGES])
+            rows = drawn(len(data.validation_labels), VALIDATION_IMAGES, VALIDATION_SEED)  # a folder's images are in order of their classes
+            shown = (picked(data.validation_images, rows), data.validation_labels[rows])
             calibration = data.calibration_images(CALIBRATION_IMAGES)
             different = dict.fromkeys(networks.values())  # of a space of one network both ends are that
             judged = {network: accuracy(self.space, tensors, network, *shown, calibration) for network in different}
@@ -255,9 +257,9 @@ class Run:
                 with self._seeded(child.number, dropout_of(phase, child)) as dropout:
                     logits = answers(self.space, child, inputs[side], self._tensors, group.norm, dropout, self.recipe.branches is not None)
                 loss = loss_of(phase, child, logits, labels, taught, self.recipe.label_smoothing)
+                if phase.teacher == "in_place" and child.number == 0:
+                    taught = logits.detach().softmax(1)
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            if phase.teacher == "in_place" and child.number == 0:
-                taught = logits.detach().softmax(1)
             total += float(loss.detach())
         learned = self._sampler is None or self._gates_learn(self._sampler, local / self._lengths[number])
         group.average_gradients(self._tensors.values(), self.machine.device)

@@ -24,9 +24,9 @@ RATE_OF_256 = 0.016  # learning rate for each 256 images of a batch
 MNASNET: dict[str, Any] = {"weight_decay": 1e-5, "optimizer": "rmsprop", **AUGMENTATION}
 
 
-def imagenet() -> Recipe:
+def imagenet(epochs: float = 350) -> Recipe:
     """Return MnasNet's full training; batch and learning rate are the released trainer's."""
-    phase = Phase("network", 350, 4 * RATE_OF_256, children=("largest",), warmup_epochs=5, dropout=0.2, schedule="exponential")
+    phase = Phase("network", epochs, 4 * RATE_OF_256, children=("largest",), warmup_epochs=5, dropout=0.2, schedule="exponential")
     return Recipe("network", (phase,), batch_size=1024, kernel_transform=False, averaging=0.9999, **MNASNET)
 
 
