@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import torch
 
 from luts.accuracies import AccuracyProtocol, AccuracyRow
 from luts.store import MeasurementStore
@@ -24,9 +25,10 @@ from supernets.networks import prefix_tree
 from supernets.networks.checkpoint import supernet_metadata, supernet_space
 from supernets.space import Architecture, ArchitectureError, Population, SearchSpace
 from supernets.training.data import ImageData, drawn, picked
+from supernets.training.machine import Machine
 from supernets.training.validation import BATCH_SIZE
 
-__all__ = ["AccuracySummary", "AccuracyWorkerError", "evaluate_architectures", "protocol_of", "sample_accuracies"]
+__all__ = ["AccuracySummary", "AccuracyWorkerError", "evaluate_architectures", "protocol_of", "refuse_other_images", "sample_accuracies"]
 
 Progress: TypeAlias = Callable[[int, int], None]  # subnets whose accuracy is known, subnets in all
 PARTS = ("validation", "test")  # of the image data, that accuracies can be measured on
@@ -48,24 +50,26 @@ class AccuracySummary:
 def sample_accuracies(
     space: SearchSpace, weights: str | Path, images: ImageData, store: MeasurementStore, count: int, seed: int = 0, workers: int = 2,
     calibration_images: int = 2048, validation_images: int = 1000, calibration_seed: int = 0, progress: Progress | None = None,
+    device: str = "cpu",
 ) -> AccuracySummary:  # fmt: skip
     """Measure `count` different random subnets on held-out images into the store (all subnets, where the space has no more).
 
     Which subnets, is decided by `space`, `count` and `seed` alone; their results by the protocol alone, bit for bit: neither the number of
-    workers nor interruptions change them. Workers are fresh processes, so a script that calls this does so under
-    `if __name__ == "__main__":`.
+    workers nor interruptions change them. On a GPU (`device` cuda) one worker is all there is, and the protocol names that GPU. Workers are
+    fresh processes, so a script that calls this does so under `if __name__ == "__main__":`.
 
     Raises:
         FileNotFoundError: there are no such weights.
-        ValueError: the weights are of another space or of another network alone, the images do not fit it, or there are too few of them.
+        ValueError: the weights are of another space or of another network alone, the images do not fit it, or there are too few of them;
+            or there is no such device.
         AccuracyWorkerError: a process failed or was killed; what arrived is kept.
         StoreFullError: the disk is full; what was stored is kept.
     """
     start_s = time.monotonic()
     architectures = space.decode(space.sample_different(count, np.random.default_rng(seed)))
-    protocol = protocol_of(space, weights, images, "validation", validation_images, calibration_images, calibration_seed)
+    protocol = protocol_of(space, weights, images, "validation", validation_images, calibration_images, calibration_seed, device)
     _refuse_absent(weights, architectures)
-    task = _task(weights, images, "validation", protocol)
+    task = _task(weights, images, "validation", protocol, device)
     _, measured = _measure(space, protocol, task, architectures, store, workers, progress)
     return AccuracySummary(protocol, measured, len(architectures) - measured, time.monotonic() - start_s)
 
@@ -73,7 +77,7 @@ def sample_accuracies(
 def evaluate_architectures(
     space: SearchSpace, weights: str | Path, images: ImageData, architectures: Sequence[Architecture], store: MeasurementStore | None = None,
     part: str = "test", judged_images: int | None = None, workers: int = 2, calibration_images: int = 2048, calibration_seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | None = None, device: str = "cpu",
 ) -> list[AccuracyRow]:  # fmt: skip
     """Return the accuracies of these architectures, in their order, on images of a part of the image data: on all, or on so many.
 
@@ -84,33 +88,29 @@ def evaluate_architectures(
         FileNotFoundError, ValueError, AccuracyWorkerError, StoreFullError: as for `sample_accuracies`.
     """
     canonical = [space.architecture(architecture) for architecture in architectures]
-    protocol = protocol_of(space, weights, images, part, judged_images, calibration_images, calibration_seed)
+    protocol = protocol_of(space, weights, images, part, judged_images, calibration_images, calibration_seed, device)
     _refuse_absent(weights, canonical)
-    found, _ = _measure(space, protocol, _task(weights, images, part, protocol), canonical, store, workers, progress)
+    found, _ = _measure(space, protocol, _task(weights, images, part, protocol, device), canonical, store, workers, progress)
     return [found[architecture] for architecture in canonical]
 
 
 def protocol_of(
     space: SearchSpace, weights: str | Path, images: ImageData, part: str = "validation", judged_images: int | None = 1000,
-    calibration_images: int = 2048, calibration_seed: int = 0,
+    calibration_images: int = 2048, calibration_seed: int = 0, device: str = "cpu",
 ) -> AccuracyProtocol:  # fmt: skip
     """Return the protocol of accuracies on this many images (None: all) of a part, `validation` or `test`, of the image data.
 
     Raises:
         FileNotFoundError: there are no such weights.
-        ValueError: the weights are of another space, the images do not fit it, or there are too few of them.
+        ValueError: the weights are of another space, the images do not fit it, there are too few of them, or there is no such device.
     """
+    precision = _precision_on(device)
     if part not in PARTS:
         raise ValueError(f"part of the image data is {part!r}; expected one of {', '.join(PARTS)}")
     trained = supernet_metadata(weights).get("space")
     if trained != space.name:
         raise ValueError(f"weights {str(weights)!r} are of space {trained!r}, not {space.name!r}; give the space they were trained in")
-    blocks = space.blocks(space.smallest())
-    if (blocks[0].in_channels, blocks[-1].out_channels) != (images.channels, images.classes):
-        raise ValueError(
-            f"images {images.name!r} have {images.channels} channels and {images.classes} classes, but networks of space {space.name!r} "
-            f"expect {blocks[0].in_channels} and {blocks[-1].out_channels}; give the images the weights were trained on"
-        )
+    refuse_other_images(space, images)
     judged = len(getattr(images, f"{part}_labels")) if judged_images is None else judged_images
     for name, wanted in ((part, judged), ("train", calibration_images)):
         have = len(getattr(images, f"{name}_labels"))
@@ -118,7 +118,30 @@ def protocol_of(
             raise ValueError(f"{wanted} {name} images of {images.name!r} were asked for; expected 1 to {have}")
     dataset = f"{Path(images.name).name} {part} {images.fingerprint[:12]}"
     sha256 = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-    return AccuracyProtocol(space.name, sha256, dataset, judged, calibration_images, calibration_seed, PRECISION)
+    return AccuracyProtocol(space.name, sha256, dataset, judged, calibration_images, calibration_seed, precision)
+
+
+def refuse_other_images(space: SearchSpace, images: ImageData) -> None:
+    """Do nothing where networks of the space take images such as these and tell as many classes.
+
+    Raises:
+        ValueError: they do not.
+    """
+    blocks = space.blocks(space.smallest())
+    if (blocks[0].in_channels, blocks[-1].out_channels) != (images.channels, images.classes):
+        raise ValueError(
+            f"images {images.name!r} have {images.channels} channels and {images.classes} classes, but networks of space {space.name!r} "
+            f"expect {blocks[0].in_channels} and {blocks[-1].out_channels}; give the images the weights were trained on"
+        )
+
+
+def _precision_on(device: str) -> str:
+    """Return how numbers are computed; a GPU rounds in its own way, so what it finds is a protocol of its own.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    return f"{PRECISION}, on {torch.cuda.get_device_name(device)}" if Machine(device).on_gpu else PRECISION
 
 
 def _refuse_absent(weights: str | Path, architectures: Iterable[Architecture]) -> None:
@@ -132,11 +155,11 @@ def _refuse_absent(weights: str | Path, architectures: Iterable[Architecture]) -
             raise ArchitectureError(f"weights {str(weights)!r} are of one network alone, not of every subnet asked for: {error}") from None
 
 
-def _task(weights: str | Path, images: ImageData, part: str, protocol: AccuracyProtocol) -> EvaluationTask:
+def _task(weights: str | Path, images: ImageData, part: str, protocol: AccuracyProtocol, device: str = "cpu") -> EvaluationTask:
     pixels, labels = getattr(images, f"{part}_images"), getattr(images, f"{part}_labels")
     judged = drawn(len(labels), protocol.validation_images, JUDGED_SEED)
     calibration = picked(images.train_images, images.calibration_rows(protocol.calibration_images, protocol.calibration_seed))
-    return EvaluationTask(str(weights), calibration, picked(pixels, judged), labels[judged])
+    return EvaluationTask(str(weights), calibration, picked(pixels, judged), labels[judged], device)
 
 
 def _measure(
@@ -146,6 +169,7 @@ def _measure(
     """Return the row of each architecture, from the store or measured into it, and how many were measured."""
     if workers < 1:
         raise ValueError(f"workers is {workers}; expected at least 1")
+    workers = 1 if Machine(task.device).on_gpu else workers  # a GPU is kept busy by one; others would wait for it, and take its memory
     wanted = dict.fromkeys(architectures)
     found = {row.architecture: row for row in store.accuracies(protocol) if row.architecture in wanted} if store is not None else {}
     lacking = [architecture for architecture in wanted if architecture not in found]

@@ -1,10 +1,11 @@
-"""Processes that evaluate children of a supernet: one thread each, a piece of the work at a time, results sent as they come.
+"""Processes that evaluate children of a supernet, on a GPU or one thread each: a piece of the work at a time, results sent as they come.
 
 Workers only compute; what they send is the caller's to keep. A worker whose caller is gone ends by itself.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from supernets.training.image_rows import ImageRows, Pixels
 
 Results: TypeAlias = list[tuple[list[int], Any]]  # codes of a child, its hits (n_images,)
+KEPT_SHARE = 0.5  # of a GPU's free memory, for what children share; a batch under way takes some gigabytes at 224 pixels
 RESULTS_A_MESSAGE = 16  # a few seconds' worth: what is lost when a worker is killed
 
 # glibc gives large blocks back to the system and fetches them again for every operation unless told not to: a fifth of the
@@ -44,7 +46,7 @@ class AccuracyWorkerError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class EvaluationTask:
-    """What every worker needs: a supernet's file, pixels (n, side, side, channels) of both sets of images, and the labels of the judged ones.
+    """What every worker needs: a supernet's file, pixels (n, side, side, channels) of both sets of images, labels of the judged ones, the device.
 
     Images on disk are sent as the name of their file.
     """
@@ -53,6 +55,7 @@ class EvaluationTask:
     calibration_images: Pixels | ImageRows
     judged_images: Pixels | ImageRows
     labels: np.ndarray[Any, np.dtype[np.int64]]
+    device: str = "cpu"
 
     def evaluation(self) -> tuple[SearchSpace, SharedEvaluation]:
         """Return the supernet's space and its evaluation on these images, in the batches of `supernets.training.validation`."""
@@ -65,11 +68,22 @@ class EvaluationTask:
 
         supernet = load_supernet(self.weights)
         images = EvaluationImages(
-            lambda side: input_batches(self.calibration_images, side, BATCH_SIZE),
-            lambda side: input_batches(self.judged_images, side, BATCH_SIZE),
+            lambda side: input_batches(self.calibration_images, side, BATCH_SIZE, self.device),
+            lambda side: input_batches(self.judged_images, side, BATCH_SIZE, self.device),
             torch.from_numpy(self.labels),
         )
-        return supernet.space, SharedEvaluation(supernet.space, supernet.tensors(), images)
+        tensors = {name: tensor.to(self.device) for name, tensor in supernet.tensors().items()}
+        return supernet.space, SharedEvaluation(supernet.space, tensors, images, self._most_bytes())
+
+    def _most_bytes(self) -> float:
+        """Return how much may be kept of an image: in the computer's memory all there is to keep, on a GPU a share of what is free there."""
+        import torch
+
+        from supernets.training.machine import Machine
+
+        if not Machine(self.device).on_gpu:
+            return math.inf
+        return KEPT_SHARE * torch.cuda.mem_get_info(self.device)[0] / (len(self.calibration_images) + len(self.judged_images))
 
 
 def evaluate_in_workers(task: EvaluationTask, pieces: Sequence[Population], workers: int) -> Generator[Results, None, None]:
@@ -159,9 +173,15 @@ def _work(connection: Connection) -> None:
 def _work_on_pieces(connection: Connection) -> None:
     import torch
 
+    from supernets.training.machine import Machine
+
     torch.set_num_threads(1)
     task: EvaluationTask = connection.recv()
-    space, evaluation = task.evaluation()
+    with Machine(task.device).judging():
+        _evaluate_pieces(connection, *task.evaluation())
+
+
+def _evaluate_pieces(connection: Connection, space: SearchSpace, evaluation: SharedEvaluation) -> None:
     while True:
         connection.send(None)
         results: Results = []

@@ -98,7 +98,7 @@ def _accuracies(run: Run, report: Report, stack: ExitStack) -> tuple[AccuracySou
     stack.callback(store.finish)
     if run.system.accuracy == CHILDREN:
         images = (run.images, numbers.calibration_images, numbers.validation_images)
-        return CalibratedChildren(run.space, run.weights, *images, store, settings.workers), "measured"
+        return CalibratedChildren(run.space, run.weights, *images, store, settings.workers, settings.training_device), "measured"
     from profiler.proxy_training import ProxyAccuracies
 
     trained = ProxyAccuracies(

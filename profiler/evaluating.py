@@ -55,6 +55,7 @@ class CalibratedChildren:
     validation_images: int
     store: MeasurementStore
     workers: int
+    device: str = "cpu"
 
     def predict(self, population: Population) -> Figures:
         """Return the measured accuracies (0 to 1), shape (n_architectures,).
@@ -68,7 +69,7 @@ class CalibratedChildren:
             return np.zeros(0)
         rows = evaluate_architectures(
             search_space(self.space.name), self.weights, self._opened, self.space.decode(population), self.store, "validation",
-            self.validation_images, self.workers, self.calibration_images,
+            self.validation_images, self.workers, self.calibration_images, device=self.device,
         )  # fmt: skip
         return np.array([row.top1 for row in rows])
 

@@ -13,6 +13,7 @@ from profiler.subnet import SubnetRecord, read_subnet, write_subnet
 from supernets.space import Architecture
 
 if TYPE_CHECKING:
+    from supernets.training.machine import Machine
     from supernets.training.phases import Recipe
 
 SUBNET_FILE = "subnet.json"
@@ -87,7 +88,7 @@ def finetune_from_files(
         provenance = {"tuned_from": {"sha256": start.sha256, "provenance": metadata.get("provenance")}}
         summary = train(space, data, recipe, folder, seed, threads, show, machine=machine, start=start, provenance=provenance)
         tuned = load_supernet(summary.weights).tensors()
-        before, after = (_accuracy(space, tensors, record.architecture, data) if group.first else 0.0 for tensors in (begun, tuned))
+        before, after = (_accuracy(space, tensors, record.architecture, data, machine) if group.first else 0.0 for tensors in (begun, tuned))
         if group.first:
             _write(folder / SUBNET_FILE, record, summary.weights, after, len(data.test_labels))
     return FinetuneResult(
@@ -110,10 +111,12 @@ def tuning_recipe(epochs: float, learning_rate: float = LEARNING_RATE, batch_siz
     return Recipe("finetune", (phase,), batch_size=batch_size, kernel_transform=False, branches=branches)
 
 
-def _accuracy(space: Any, tensors: Any, architecture: Architecture, data: Any) -> float:
+def _accuracy(space: Any, tensors: Any, architecture: Architecture, data: Any, machine: Machine) -> float:
     from supernets.training.validation import accuracy
 
-    return accuracy(space, tensors, architecture, data.test_images, data.test_labels, data.calibration_images())
+    placed = {name: machine.put(tensor) for name, tensor in tensors.items()}
+    with machine.judging():
+        return accuracy(space, placed, architecture, data.test_images, data.test_labels, data.calibration_images())
 
 
 def _write(path: Path, record: SubnetRecord, weights: Path, accuracy: float, images: int) -> None:

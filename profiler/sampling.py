@@ -51,17 +51,20 @@ def sample_into(
     validation_images: int,
     resolutions: str | None,
     report: Report,
+    device: str = "cpu",
 ) -> SampleResult:
-    """Measure what the file at `out` still lacks of `count` subnets' accuracies.
+    """Measure, on the device, what the file at `out` still lacks of `count` subnets' accuracies.
 
     Raises:
-        ValueError, OSError: weights, images or the file are missing, of another kind, or do not fit together.
+        ValueError, OSError: weights, images or the file are missing, of another kind, or do not fit together; or there is no such device.
         AccuracyWorkerError: a process failed or was killed; what arrived is kept.
     """
     from profiler.accuracy import sample_accuracies
     from supernets.networks.checkpoint import supernet_metadata
     from supernets.training.data import open_images
+    from supernets.training.machine import Machine
 
+    Machine(device)  # refuses one that is not there, before images are decoded
     space = narrowed(search_space(str(supernet_metadata(weights)["space"])), resolutions)
     data = open_images(images, progress=lambda done, total: report(done, total, "decoding images"))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -79,13 +82,15 @@ def sample_into(
             calibration_images=calibration_images,
             validation_images=validation_images,
             progress=lambda done, total: report(done, total, ""),
+            device=device,
         )
     return SampleResult(out, space.name, summary)
 
 
 def accuracies_of(
-    architectures: Sequence[Architecture], weights: Path, images: str, part: str, calibration_images: int, judged_images: int | None
-) -> tuple[list[float], int]:
+    architectures: Sequence[Architecture], weights: Path, images: str, part: str, calibration_images: int, judged_images: int | None,
+    device: str = "cpu",
+) -> tuple[list[float], int]:  # fmt: skip
     """Return the measured accuracies of a few subnets on `part` (validation or test) of the images, and on how many images.
 
     Raises:
@@ -96,6 +101,7 @@ def accuracies_of(
 
     space = search_space(architectures[0].space)
     rows = evaluate_architectures(
-        space, weights, open_images(images), architectures, part=part, judged_images=judged_images, calibration_images=calibration_images, workers=1
-    )
+        space, weights, open_images(images), architectures, part=part, judged_images=judged_images, calibration_images=calibration_images, workers=1,
+        device=device,
+    )  # fmt: skip
     return [row.top1 for row in rows], rows[0].protocol.validation_images

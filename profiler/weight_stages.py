@@ -69,8 +69,22 @@ def _refuse_images_of_another_kind(run: Run) -> None:
     if wanted != given:
         raise ValueError(
             f"space {run.space.name!r} takes {wanted[0]} channels and tells {wanted[1]} classes, images {run.images!r} have {given[0]} and"
-            f" {given[1]}; give images of your own with --images"
+            f" {given[1]}; {_fitting_images(run, given)}"
         )
+
+
+def _fitting_images(run: Run, given: tuple[int, int]) -> str:
+    """Return what to do about images with other channels and classes than the space's."""
+    settings = run.settings
+    if settings.images is None:
+        return "give images of your own with --images"
+    if settings.weights is not None:
+        return f"give the images that weights {settings.weights} were trained on"
+    bare, _, text = run.space.name.partition(":")
+    kept = [option for option in text.split(",") if option and option.partition("=")[0] not in ("image_channels", "classes")]
+    options = ",".join([*kept, f"image_channels={given[0]}", f"classes={given[1]}"])
+    weights = " and --train, as no weights come for that" if run.weights_from else ""
+    return f"give a space for these images, --space {bare}:{options}{weights}"
 
 
 @contextmanager
@@ -145,7 +159,7 @@ def sample(run: Run, report: Report) -> str:
     settings, numbers = run.settings, run.settings.numbers
     summary = sample_into(
         run.folder / "accuracies.db", run.weights, run.images, settings.samples or numbers.samples, settings.seed, settings.workers,
-        numbers.calibration_images, numbers.validation_images, settings.resolutions, report,
+        numbers.calibration_images, numbers.validation_images, settings.resolutions, report, settings.training_device,
     )  # fmt: skip
     run.protocol = summary.summary.protocol
     return summary.sentence()
@@ -196,9 +210,9 @@ def measured_accuracies(run: Run, architectures: list[Architecture], part: str, 
     from profiler.sampling import accuracies_of
     from supernets.networks.branches import has_branches
 
-    calibration_images = run.settings.numbers.calibration_images
+    calibration_images, device = run.settings.numbers.calibration_images, run.settings.training_device
     if not has_branches(run.space):
-        return accuracies_of(architectures, run.weights, run.images, part, calibration_images, judged_images)
+        return accuracies_of(architectures, run.weights, run.images, part, calibration_images, judged_images, device)
     return _merged_accuracies(run, architectures, part, calibration_images, judged_images)
 
 
@@ -211,8 +225,10 @@ def _merged_accuracies(
     from supernets.training.data import drawn, open_images
     from supernets.training.validation import accuracy
 
-    data, tensors = open_images(run.images), load_supernet(run.weights).tensors()
+    data, own = open_images(run.images), machine(run)
+    tensors = {name: own.put(tensor) for name, tensor in load_supernet(run.weights).tensors().items()}
     pixels, labels = getattr(data, f"{part}_images"), getattr(data, f"{part}_labels")
     judged = drawn(len(labels), len(labels) if judged_images is None else judged_images, JUDGED_SEED)
     calibration, space = data.calibration_images(calibration_images), search_space(run.space.name)
-    return [accuracy(space, tensors, a, pixels[judged], labels[judged], calibration) for a in architectures], len(judged)
+    with own.judging():
+        return [accuracy(space, tensors, a, pixels[judged], labels[judged], calibration) for a in architectures], len(judged)

@@ -234,3 +234,52 @@ def test_children_of_other_families_are_evaluated_as_the_plain_way_does(name, im
     for architecture in architectures:
         expected = plain(family, {key: tensor.detach() for key, tensor in shared.items()}, images, architecture)
         torch.testing.assert_close(found[architecture], expected, atol=TIE * max(1.0, float(expected.abs().max())), rtol=0)
+
+
+def test_less_memory_for_what_children_share_changes_no_bit(space, tensors, images, architectures, logits, monkeypatch):
+    held, run, most = [], Counter(), 24 * 1024
+    run_block = shared_evaluation.run_block
+    monkeypatch.setattr(shared_evaluation, "run_block", lambda block, x, operations: run.update([block.name]) or run_block(block, x, operations))
+    fitting = SharedEvaluation._fitting
+
+    def noted(self, path, depths, kept):
+        chosen = fitting(self, path, depths, kept)
+        held.append((sum(4 * path[d - 1][1].out_channels * path[d - 1][1].output_side ** 2 for d in {*chosen, *kept}), len(depths - chosen)))
+        return chosen
+
+    monkeypatch.setattr(SharedEvaluation, "_fitting", noted)
+    for allowed in (0, most):
+        held.clear()
+        for architecture, alone in SharedEvaluation(space, tensors, images, allowed).logits(architectures):
+            assert torch.equal(alone, logits[architecture])
+        assert max(each for each, _ in held) <= allowed and any(dropped for _, dropped in held)
+        if not allowed:
+            assert run["stem"] == len(set(architectures)) * (len(CALIBRATION) + len(JUDGED)), "nothing was shared"
+    assert max(each for each, _ in held) > 0, "something was"
+
+
+def test_everything_is_computed_where_the_tensors_are(space, tensors, images, architectures, monkeypatch):
+    """On torch's meta device, which has shapes without numbers: what stayed on another device could not be computed with."""
+    monkeypatch.setattr(torch, "batch_norm_update_stats", lambda x, *others: (x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)))
+    elsewhere = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    found = dict(SharedEvaluation(space, elsewhere, images).logits(architectures))
+    assert {(each.device.type, each.shape[0]) for each in found.values()} == {("meta", len(images.labels))}
+
+
+def test_hits_are_told_on_the_cpu_wherever_logits_are(space, tensors, images, architectures, monkeypatch):
+    class Elsewhere(torch.Tensor):
+        """A tensor that takes no part in a computation with one of another device."""
+
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            if any(type(each) is torch.Tensor for each in args):
+                raise RuntimeError("tensors of two devices")
+            found = super().__torch_function__(function, types, args, kwargs or {})
+            return found.as_subclass(torch.Tensor) if function is torch.Tensor.cpu else found
+
+    evaluation = SharedEvaluation(space, tensors, images)
+    plain = dict(evaluation.hits(architectures[:2]))
+    own = evaluation.logits
+    monkeypatch.setattr(evaluation, "logits", lambda some: ((a, each.as_subclass(Elsewhere)) for a, each in own(some)))
+    for architecture, hits in evaluation.hits(architectures[:2]):
+        assert np.array_equal(hits, plain[architecture])

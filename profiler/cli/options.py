@@ -157,7 +157,24 @@ Weights = Annotated[
     Path | None,
     typer.Option("--weights", help="Supernet weights (.safetensors) of `profiler train`; the tiny ones that come with the package by default."),
 ]
+JudgingWorkers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=1024, help="Processes for measuring accuracies, one thread each; by default 2, to judge on a GPU 1."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of a table.")]
+
+
+def judging_workers(given: int | None, device: str) -> int:
+    """Return how many processes judge subnets on a device: two where no number was given, on a GPU one.
+
+    Raises:
+        BadOptionError: several were asked for on a GPU.
+    """
+    if not device.startswith("cuda"):
+        return 2 if given is None else given
+    if given not in (None, 1):
+        raise BadOptionError(f"--workers {given} was asked for on device {device!r}; one process keeps a GPU busy, leave --workers out")
+    return 1
 
 
 def parse_cores(text: str | None) -> tuple[int, ...] | None:

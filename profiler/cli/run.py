@@ -16,12 +16,14 @@ from profiler.cli.options import (
     BadOptionError,
     Cores,
     DeviceName,
+    JudgingWorkers,
     Resolutions,
     Seed,
     Threads,
     checked_space,
     folder_to_write,
     images_given,
+    judging_workers,
     latency_budget,
     parse_cores,
     typed,
@@ -78,7 +80,7 @@ def command(
     samples: Annotated[
         int | None, typer.Option("--samples", min=50, max=MOST_SAMPLED, help="Subnets whose accuracy is measured; the preset's number by default.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes for measuring accuracies.")] = 2,
+    workers: JudgingWorkers = None,
     formats: Annotated[
         str | None, typer.Option("--formats", help="Model formats to export beside those that --runtimes need; onnx,tflite without --runtimes.")
     ] = None,
@@ -91,7 +93,7 @@ def command(
         str, typer.Option("--latency", help="Where the search's latencies are from: lut (the table's predictor), or device (each network measured).")
     ] = "lut",
     training_device: Annotated[
-        str, typer.Option("--training-device", help="cpu or cuda: where networks are trained, in half precision where that is safe on a GPU.")
+        str, typer.Option("--training-device", help="cpu or cuda: where networks are trained (on a GPU in half precision where safe) and judged.")
     ] = "cpu",
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -110,14 +112,18 @@ def command(
     from profiler.pipeline import RunSettings
     from profiler.run_under_way import formats_of
     from profiler.stages import run
+    from profiler.systems import PROXY
+    from profiler.systems import system as named_system
 
     device = one_device(device)
     common = {"address": address, "runner": runner, "cluster": cluster, "delegate": delegate, "precision": precision, "batch": batch}
     given = settings_of([device], assignments, **common)[device]
     with typed():
+        trained_alone = named_system(system).accuracy == PROXY  # then it is trainings that share the work, on a GPU too
+        processes = judging_workers(workers, "cpu" if trained_alone else training_device)
         settings = RunSettings(
             space=space, out=out, device=device, devices_file=devices_file, threads=threads, cores=parse_cores(cores), device_settings=given,
-            preset=preset, images=images, weights=weights, train=train, samples=samples, max_latency_ms=max_latency_ms, workers=workers, seed=seed,
+            preset=preset, images=images, weights=weights, train=train, samples=samples, max_latency_ms=max_latency_ms, workers=processes, seed=seed,
             resolutions=resolutions, system=system, recipe=recipe, strategy=strategy, objective=objective, latency=latency,
             training_device=training_device,
             runtimes=parse_runtimes(runtimes),

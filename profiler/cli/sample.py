@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from profiler.cli.options import MOST_SAMPLED, AsJson, Images, Resolutions, Seed, Weights, store_to_write
+from profiler.cli.options import MOST_SAMPLED, AsJson, Images, JudgingWorkers, Resolutions, Seed, Weights, judging_workers, store_to_write, typed
 
 
 def command(
@@ -18,7 +18,8 @@ def command(
     validation_images: Annotated[int, typer.Option(min=1, help="Held-out images each subnet is judged on.")] = 1000,
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images that each subnet's norm statistics are measured on.")] = 2048,
     resolutions: Resolutions = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes, one thread each.")] = 2,
+    workers: JudgingWorkers = None,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda: where subnets are judged.")] = "cpu",
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -30,10 +31,14 @@ def command(
     from profiler.cli.output import print_json, progress_bar, say
     from profiler.sampling import sample_into
     from profiler.shipped import weights_or_shipped
+    from supernets.training.machine import Machine
 
+    processes = judging_workers(workers, device)
+    with typed():
+        Machine(device)
     with progress_bar("sampling") as report:
         result = sample_into(
-            out, weights_or_shipped(weights), images, count, seed, workers, calibration_images, validation_images, resolutions, report
+            out, weights_or_shipped(weights), images, count, seed, processes, calibration_images, validation_images, resolutions, report, device
         )
     if as_json:
         print_json(result.to_dict())

@@ -25,7 +25,7 @@ class NormStatistics:
         """Normalise a batch in place with its own statistics, and note them; a `functional.Norm` for inference only."""
         mean, var = torch.batch_norm_update_stats(x_NCHW, None, None, 0.0)
         for key, value in ((f"{name}.bn.running_mean", mean), (f"{name}.bn.running_var", var)):
-            self._sums[key] = self._sums.get(key, torch.zeros((), dtype=torch.float64)) + value.double() * len(x_NCHW)
+            self._sums[key] = self._sums.get(key, torch.zeros((), dtype=torch.float64, device=value.device)) + value.double() * len(x_NCHW)
         scale = tensors[f"{name}.bn.weight"] * torch.rsqrt(var + BN_EPS)
         shift = tensors[f"{name}.bn.bias"] - mean * scale
         return torch.addcmul(shift[:, None, None], x_NCHW, scale[:, None, None], out=x_NCHW)

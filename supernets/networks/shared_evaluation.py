@@ -5,12 +5,14 @@ the activations of both sets of images up to the block where they part. They are
 are kept only where later children branch off. Sharing changes no bit: every child's logits are those of `calibrate`,
 `fold` and `forward(..., no_norm)` on the same batches in channels-last memory, whichever children are walked with it.
 
-Dimensions: N images, C channels, H = W side. Memory: a block's output for every image, once for each kept depth
-(at most 16 kB an image and depth in the space for small images); of a child that is alone at its resolution, a batch.
+Everything is computed and kept where the supernet's tensors are. Dimensions: N images, C channels, H = W side. Memory: a block's output for
+every image, once for each kept depth (at most 16 kB an image and depth in the space for small images, 1.2 MB behind the stem at 224 pixels),
+or as much as is allowed; of a child that is alone at its resolution, a batch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -31,6 +33,7 @@ from supernets.walk import run_block
 Hits: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 BatchesAt: TypeAlias = Callable[[int], Iterable[Tensor]]  # side in pixels → network inputs, batches (N, C, side, side)
 _Batches: TypeAlias = tuple[Iterable[Tensor], Iterable[Tensor]]  # calibration, judged
+FLOAT_BYTES = 4
 
 _IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
@@ -69,12 +72,18 @@ class _Activations:
 
 
 class SharedEvaluation:
-    """Evaluates children of a supernet's `tensors` on the same images."""
+    """Evaluates children of a supernet's `tensors` on the same images, on the device of the tensors.
 
-    def __init__(self, space: SearchSpace, tensors: Tensors, images: EvaluationImages) -> None:
+    `most_bytes` an image (all by default) are kept of what children share: with less, inputs are made anew as they are used, and maps
+    that do not fit are computed again, the largest ones first. That takes time, and changes no result.
+    """
+
+    def __init__(self, space: SearchSpace, tensors: Tensors, images: EvaluationImages, most_bytes: float = math.inf) -> None:
         self._space = space
         self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
+        self._device = next(iter(self._tensors.values())).device
         self._images = images
+        self._most_bytes = most_bytes
         self._slices: dict[Step, dict[str, Tensor]] = {}
         self._inputs: tuple[int, _Batches] | None = None  # of the side that several children began at last
 
@@ -87,7 +96,7 @@ class SharedEvaluation:
         for architecture, logits in self.logits(architectures):
             if len(logits) != len(self._images.labels):
                 raise ValueError(f"there are {len(self._images.labels)} labels for {len(logits)} judged images; expected one for each")
-            yield architecture, (logits.argmax(1) == self._images.labels).numpy()
+            yield architecture, (logits.argmax(1).cpu() == self._images.labels).numpy()
 
     def logits(self, architectures: Iterable[Architecture]) -> Iterator[tuple[Architecture, Tensor]]:
         """Yield every different architecture, in tree order, with its logits of the judged images, shape (n_images, classes)."""
@@ -98,7 +107,8 @@ class SharedEvaluation:
         for index, architecture in enumerate(ordered):
             start = max(kept, default=0)
             begin = kept[start].batches if kept else self._inputs_of(paths, index)
-            logits, found = self._walk(paths[index], start, begin, branch_depths(shared, index, start))
+            keep = self._fitting(paths[index], branch_depths(shared, index, start), kept)
+            logits, found = self._walk(paths[index], start, begin, keep)
             kept = {depth: maps for depth, maps in {**kept, **found}.items() if depth <= shared[index]}
             yield architecture, logits
 
@@ -108,11 +118,23 @@ class SharedEvaluation:
         if self._inputs is None or self._inputs[0] != side:
             self._inputs = None
             self._slices.clear()  # steps at other sides are other steps
-            made = tuple(map(channels_last, batches_at(side)) for batches_at in (self._images.calibration_at, self._images.judged_at))
-            if index + 1 == len(paths) or _side(paths[index + 1]) != side:
+            made = tuple(map(self._put, batches_at(side)) for batches_at in (self._images.calibration_at, self._images.judged_at))
+            if index + 1 == len(paths) or _side(paths[index + 1]) != side or self._most_bytes < math.inf:
                 return made[0], made[1]
             self._inputs = side, (list(made[0]), list(made[1]))
         return self._inputs[1]
+
+    def _put(self, batch: Tensor) -> Tensor:
+        return channels_last(batch.to(self._device))
+
+    def _fitting(self, path: Path, depths: set[int], kept: Iterable[int]) -> set[int]:
+        """Return the depths whose maps fit beside those kept, from the deepest up: the smallest maps, and the most work spared."""
+        left, fitting = self._most_bytes - sum(_map_bytes(path, depth) for depth in kept), set()
+        for depth in sorted(depths, reverse=True):
+            if (size := _map_bytes(path, depth)) <= left:
+                fitting.add(depth)
+                left -= size
+        return fitting
 
     @torch.inference_mode()
     def _walk(self, path: Path, start: int, begin: _Batches, keep: set[int]) -> tuple[Tensor, dict[int, _Activations]]:
@@ -144,6 +166,12 @@ def _side(path: Path) -> int:
     return path[0][1].input_side
 
 
+def _map_bytes(path: Path, depth: int) -> int:
+    """Return the bytes of one image's map behind that many of a path's steps."""
+    block = path[depth - 1][1]
+    return FLOAT_BYTES * block.out_channels * block.output_side**2
+
+
 def _refuse_none(what: str, count: int, path: Path) -> None:
     if not count:
         raise ValueError(f"there are no {what} images of side {_side(path)}; expected at least one batch")
@@ -155,7 +183,7 @@ def channels_last(x_NCHW: Tensor) -> Tensor:
     `Tensor.contiguous` leaves a single-channel image as it is, since both layouts hold it in the same order; by its strides
     the whole network would then run channels-first, at half the speed.
     """
-    return torch.empty(x_NCHW.shape, dtype=x_NCHW.dtype, memory_format=torch.channels_last).copy_(x_NCHW)
+    return torch.empty(x_NCHW.shape, dtype=x_NCHW.dtype, device=x_NCHW.device, memory_format=torch.channels_last).copy_(x_NCHW)
 
 
 def _run(path: Path, start: int, x: Tensor, operations: TorchOperations, keep: Mapping[int, list[Tensor]]) -> Tensor:

@@ -31,10 +31,11 @@ def network_input(images_NHWC: Pixels | Tensor, side: int) -> Tensor:
     return x_NCHW.contiguous(memory_format=torch.channels_last)
 
 
-def input_batches(images_NHWC: Pixels | ImageRows, side: int, batch_size: int) -> Iterator[Tensor]:
-    """Yield all images, in order, as batches of inputs; the last one may be smaller."""
+def input_batches(images_NHWC: Pixels | ImageRows, side: int, batch_size: int, device: str | torch.device = "cpu") -> Iterator[Tensor]:
+    """Yield all images, in order, as batches of inputs, made on the device of their pixels; the last one may be smaller."""
     for start in range(0, len(images_NHWC), batch_size):
-        yield network_input(images_NHWC[start : start + batch_size], side)
+        pixels = torch.from_numpy(np.ascontiguousarray(images_NHWC[start : start + batch_size]))
+        yield network_input(pixels.to(device), side)
 
 
 def augmented(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -47,6 +47,13 @@ class Machine:
     def half_where_safe(self) -> AbstractContextManager[None]:
         """Return the context in which forward passes are computed."""
         return torch.autocast("cuda" if self.on_gpu else "cpu", enabled=self.mixed_precision, dtype=torch.float16 if self.on_gpu else torch.bfloat16)
+
+    def judging(self) -> AbstractContextManager[None]:
+        """Return the context in which networks are judged: on a GPU float32 is float32 (not TensorFloat-32), by algorithms that repeat their bits."""
+        if not self.on_gpu:
+            return nullcontext()
+        exact: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+        return exact
 
     def loss_scaler(self) -> torch.amp.GradScaler:
         """Return what keeps gradients of half precision from vanishing; without mixed precision it does nothing."""
