@@ -78,22 +78,22 @@ def read(folder: str | Path, family: str) -> Description:
     """
     path = Path(folder) / DESCRIPTION_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no predictor: there is no {DESCRIPTION_FILE} in it; save one there first")
+        raise FileNotFoundError(f"{folder} holds no predictor: there is no {DESCRIPTION_FILE} in it; `profiler fit {family}` writes one")
     try:
         values = strict_json.parse(path.read_bytes())
     except ValueError as error:
-        raise PredictorFileError(f"{path} is not JSON: {error}; save the predictor again") from None
+        raise PredictorFileError(f"{path} is not JSON: {error}; fit the predictor again") from None
     if not isinstance(values, dict) or set(values) != {f.name for f in fields(Description)}:
         found = sorted(values) if isinstance(values, dict) else type(values).__name__
-        raise PredictorFileError(f"{path} holds {found}; expected {', '.join(f.name for f in fields(Description))}; save the predictor again")
+        raise PredictorFileError(f"{path} holds {found}; expected {', '.join(f.name for f in fields(Description))}; fit the predictor again")
     if values["format_version"] != FORMAT_VERSION:
         raise PredictorFileError(f"{path} has format version {values['format_version']!r}; this version reads {FORMAT_VERSION}")
     if values["family"] != family:
         found = values["family"]
-        raise PredictorFileError(f"{folder} holds a predictor of {found}, not of {family}; load it with predictors.{found}.load")
+        raise PredictorFileError(f"{folder} holds a predictor of {found}, not of {family}; give a folder that `profiler fit {family}` wrote")
     for name, kinds in KINDS.items():
         if not isinstance(values[name], kinds):
-            raise PredictorFileError(f"{path} is damaged: its {name!r} is a {type(values[name]).__name__}; save the predictor again")
+            raise PredictorFileError(f"{path} is damaged: its {name!r} is a {type(values[name]).__name__}; fit the predictor again")
     return Description(**values)
 
 
@@ -105,16 +105,16 @@ def read_file(folder: str | Path, description: Description, name: str) -> bytes:
     """
     path = Path(folder) / name
     if name not in description.files or not path.is_file():
-        raise PredictorFileError(f"{folder} lacks the file {name} of predictor {description.name!r}; save the predictor again")
+        raise PredictorFileError(f"{folder} lacks the file {name} of predictor {description.name!r}; fit the predictor again")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != description.files[name]:
-        raise PredictorFileError(f"{path} is not the file that {DESCRIPTION_FILE} was saved with; save the predictor again")
+        raise PredictorFileError(f"{path} is not the file that {DESCRIPTION_FILE} was saved with; fit the predictor again")
     return content
 
 
 def damaged(folder: str | Path, error: Exception) -> PredictorFileError:
     """Return the error for a predictor whose description or arrays lack something."""
-    return PredictorFileError(f"the predictor in {folder} is damaged ({type(error).__name__}: {error}); save it again")
+    return PredictorFileError(f"the predictor in {folder} is damaged ({type(error).__name__}: {error}); fit it again")
 
 
 def packed_arrays(arrays: Arrays) -> bytes:
@@ -134,7 +134,7 @@ def unpacked_arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
-        raise PredictorFileError(f"{ARRAYS_FILE} of a predictor cannot be read: {error}; save the predictor again") from error
+        raise PredictorFileError(f"{ARRAYS_FILE} of a predictor cannot be read: {error}; fit the predictor again") from error
 
 
 def space_to_dict(space: SearchSpace) -> dict[str, Any]:
@@ -153,14 +153,14 @@ def _choice_from_dict(saved: Mapping[str, Any]) -> Choice:
     try:
         return Choice(saved["name"], tuple(saved["values"]), saved["depends_on"], tuple(saved["on_for"]), tuple(saved["allowed"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise PredictorFileError(f"a choice in {DESCRIPTION_FILE} is damaged ({error}); save the predictor again") from None
+        raise PredictorFileError(f"a choice in {DESCRIPTION_FILE} is damaged ({error}); fit the predictor again") from None
 
 
 def _space_of(name: str) -> SearchSpace:
     try:
         return spaces.space(name)
     except ValueError as error:
-        raise PredictorFileError(f"the space in {DESCRIPTION_FILE} is damaged ({error}); save the predictor again") from None
+        raise PredictorFileError(f"the space in {DESCRIPTION_FILE} is damaged ({error}); fit the predictor again") from None
 
 
 def restored_space(saved: Mapping[str, Any], given: SearchSpace | None = None) -> SearchSpace:
@@ -171,7 +171,7 @@ def restored_space(saved: Mapping[str, Any], given: SearchSpace | None = None) -
         UnknownSpaceError: no space was given, and none has that name.
     """
     if set(saved) != {"name", "choices"} or not isinstance(saved["choices"], list) or not isinstance(saved["name"], str):
-        raise PredictorFileError(f"the space in {DESCRIPTION_FILE} is damaged; save the predictor again")
+        raise PredictorFileError(f"the space in {DESCRIPTION_FILE} is damaged; fit the predictor again")
     if given is not None and given.name != saved["name"]:
         raise PredictorFileError(f"the predictor was fitted for space {saved['name']!r} but space {given.name!r} was given; use its own space")
     space = _space_of(saved["name"]) if given is None else given

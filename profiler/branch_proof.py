@@ -10,6 +10,7 @@ from typing import Any
 from device_agents.base import DeviceAgent
 from profiler.measuring.models import weighted_model_maker
 from profiler.measuring.plan import NetworkItem
+from profiler.signed import signed_percent
 from profiler.verifying import measure_items
 from supernets.space import Architecture, SearchSpace
 
@@ -49,8 +50,8 @@ class BranchProof:
         """Return what was found, in one sentence."""
         kept, most = self.timings[0], self.timings[1]
         return (
-            f"merged from {most.branches} branches {self.ratio - 1:+.1%} against {kept.branches} ({kept.latency_ms:.4f} ms); "
-            f"the same branches with other numbers {self.noise_ratio - 1:+.1%}"
+            f"merged from {most.branches} branches {signed_percent(self.ratio - 1)} against {kept.branches} ({kept.latency_ms:.4f} ms); "
+            f"the same branches with other numbers {signed_percent(self.noise_ratio - 1)}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -79,7 +79,14 @@ def narrowed(space: SearchSpace, resolutions: str | None) -> SearchSpace:
     Raises:
         ValueError: the space lacks one.
     """
-    return space if resolutions is None else space.restrict({"resolution": parse_resolutions(resolutions)})
+    if resolutions is None:
+        return space
+    sides, own = parse_resolutions(resolutions), next((choice.allowed for choice in space.choices if choice.name == "resolution"), None)
+    lacking = [] if own is None else [str(side) for side in sides if side not in own]
+    if own is not None and lacking:
+        known = "/".join(map(str, own))
+        raise ValueError(f"--resolutions {resolutions!r} asks for {'/'.join(lacking)}, which space {space.name!r} lacks; expected some of {known}")
+    return space.restrict({"resolution": sides})
 
 
 def collect_table(space: SearchSpace, agent: DeviceAgent, out: str | Path, preset_name: str, seed: int, report: Report, rounds: int | None = None,

@@ -129,8 +129,9 @@ def export_from_files(
     carried over. `progress` is told how many images are decoded, where they are to be.
 
     Raises:
-        ValueError, OSError: a file is missing or of another kind; the weights are of another space.
+        ValueError, OSError: a file is missing or of another kind; the weights are of another space, the images of another kind.
     """
+    from profiler.accuracy import refuse_other_images
     from supernets.networks.checkpoint import load_supernet
     from supernets.training.data import open_images
 
@@ -141,6 +142,7 @@ def export_from_files(
     if record.weights_sha256 != weights_sha256:
         record = record.changed(weights_sha256=weights_sha256, measured_accuracy=None, measured_accuracy_images=None)
     data = open_images(images, progress=progress)
+    refuse_other_images(supernet.space, data)
     subnet = cut(record, supernet, data, calibration_images)
     side = record.architecture["resolution"]
     quantisation = quantisation_of(data, side, range_images, accuracy_images) if precision == "int8" else None

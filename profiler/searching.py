@@ -25,6 +25,7 @@ from profiler.verifying import measure_items
 from search.driver import HistoryPoint, SearchResult, search
 from search.rewards import objective_of
 from search.settings import SearchSettings
+from search.strategies.exhaustive import refuse_large
 from supernets.space import Architecture, Population, SearchSpace
 from supernets.spaces import space as search_space
 
@@ -90,13 +91,17 @@ class Predictors:
         return float(np.median(self.random_latencies_ms(seed)))
 
 
-def open_predictors(table: str | Path | None, latency: Path | None, accuracy: Path, resolutions: str | None = None) -> Predictors:
+def open_predictors(
+    table: str | Path | None, latency: Path | None, accuracy: Path, resolutions: str | None = None, strategy: str = "", device: str | None = None
+) -> Predictors:  # fmt: skip
     """Return the predictors of files: the accuracy predictor's folder, and a latency table or a fitted latency predictor.
 
-    Without `resolutions`, the space is what the table covers or the latency predictor was fitted for.
+    Without `resolutions`, the space is what the table covers or the latency predictor was fitted for. Where strategy and device are told,
+    what they cannot do with these files is refused before anything is fitted or searched.
 
     Raises:
-        ValueError: neither or both of table and latency predictor were given, or one is of another space.
+        ValueError: neither or both of table and latency predictor were given, or one is of another space; or the space is too large for the strategy.
+        StoreError: the latencies are of another device.
         MissingBlockError: the table lacks blocks of the space.
     """
     if (table is None) == (latency is None):
@@ -106,13 +111,28 @@ def open_predictors(table: str | Path | None, latency: Path | None, accuracy: Pa
     if table is not None:
         opened = LatencyTable.open(table)
         space = covered_space(space, opened) if resolutions is None else space
+        _refuse_unsearchable(space, opened.condition, strategy, device)
         return Predictors(space, model, best_of_table(space, opened))
     fitted = latency_predictors.load(latency or Path())
     if fitted.space.name != space.name:
         raise ValueError(
             f"{latency} predicts latencies of space {fitted.space.name!r}, {accuracy} accuracies of {space.name!r}; use predictors of one space"
         )
-    return Predictors(fitted.space if resolutions is None else space, model, fitted)
+    space = fitted.space if resolutions is None else space
+    _refuse_unsearchable(space, fitted.condition, strategy, device)
+    return Predictors(space, model, fitted)
+
+
+def _refuse_unsearchable(space: SearchSpace, condition: Condition | None, strategy: str, device: str | None) -> None:
+    if strategy == "exhaustive":
+        refuse_large(space)
+    if device is not None and condition is not None:
+        _refuse_other_device(condition.device, device)
+
+
+def _refuse_other_device(own: str, device: str) -> None:
+    if own != device:
+        raise StoreError(f"the latencies were predicted for device {own!r}, not for {device!r}; give --device {own}, or a table of {device!r}")
 
 
 def search_subnet(
@@ -228,9 +248,7 @@ def remeasured(
     record: SubnetRecord, device: str, store: Path, report: Callable[[int, int, str], None], session: str, devices_file: Path | None = None
 ) -> SubnetRecord:
     """Return the record with its best finalist that keeps the budget on a device set up as the prediction's condition says."""
-    own = (record.condition or {}).get("device", device)
-    if own != device:
-        raise StoreError(f"the latencies were predicted for device {own!r}, not for {device!r}; give --device {own}, or a table of {device!r}")
+    _refuse_other_device((record.condition or {}).get("device", device), device)
     with connected(device, record.condition or {}, devices_file) as agent:
         return best_kept(with_measured_latencies(record, agent, store, report, session))
 

@@ -37,12 +37,12 @@ def test_saving_again_replaces_and_leaves_nothing_else(saved):
 
 
 def test_folders_without_a_predictor_say_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no predictor"):
+    with pytest.raises(FileNotFoundError, match="holds no predictor: there is no predictor.json in it; `profiler fit latency` writes one"):
         latency.load(tmp_path / "nothing")
 
 
 def test_a_predictor_of_the_other_family_is_refused(saved):
-    with pytest.raises(PredictorFileError, match="holds a predictor of latency, not of accuracy; load it with predictors.latency.load"):
+    with pytest.raises(PredictorFileError, match="holds a predictor of latency, not of accuracy; give a folder that `profiler fit accuracy` wrote"):
         accuracy.load(saved)
 
 

@@ -247,7 +247,7 @@ def test_resolutions_are_read_in_each_notation(text: str, sides: tuple[int, ...]
     assert parse_resolutions(text) == sides
 
 
-@pytest.mark.parametrize("text", ["", "large", "224:128:4", "128:225:4", "128:224:0", "128:224:4:4", "128:", "1.5"])
+@pytest.mark.parametrize("text", ["", "large", "128:225:4", "128:224:0", "128:224:4:4", "128:", "1.5"])
 def test_text_that_gives_no_resolutions_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"resolutions are given as .*; expected 128:224:4 \(first:last:step\), 160/192/224, or 160"):
         parse_resolutions(text)

@@ -51,7 +51,7 @@ class GradientBoosting(Terms):
         try:
             predictor._trees.load_model(bytearray(arrays["trees_ubj"].tobytes()))
         except xgboost.core.XGBoostError as error:
-            raise PredictorFileError(f"the trees of latency predictor {cls.name!r} cannot be read: {error}; save the predictor again") from None
+            raise PredictorFileError(f"the trees of latency predictor {cls.name!r} cannot be read: {error}; fit the predictor again") from None
         return predictor
 
 

@@ -46,9 +46,10 @@ def refuse_mismatched_run(settings: RunSettings) -> None:
 
     Raises:
         BadOptionError: the space is not for the system, or the recipe not for the space.
-        UnknownRecipeError, ValueError: there is no such recipe, resolution or training device.
+        UnknownRecipeError, ValueError: there is no such recipe, resolution or training device, or the space is too large for the strategy.
     """
     from profiler.collecting import space_to_measure
+    from search.strategies.exhaustive import refuse_large
     from supernets.networks.branches import has_branches
     from supernets.spaces import space as search_space
     from supernets.training.machine import Machine
@@ -56,6 +57,8 @@ def refuse_mismatched_run(settings: RunSettings) -> None:
 
     system, measured = settings.what, space_to_measure(settings.size.space, settings.resolutions)
     Machine(settings.training_device, mixed_precision=settings.training_device.startswith("cuda"))
+    if system.strategy == "exhaustive":
+        refuse_large(measured)
     if has_branches(measured) != system.branches:
         has, others = ("has", "only 'repnas' does") if has_branches(measured) else ("has no", "ofa, bignas and mnasnet can do with that")
         raise BadOptionError(

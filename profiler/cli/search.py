@@ -62,7 +62,7 @@ def command(
         raise BadOptionError(f"--safety-margin {safety_margin:g} is for a budget; leave it away with --objective {objective}, which has a target")
     _refuse_unknown_device(device, devices_file)
     settings = SearchSettings(population_size=population, generations=generations, finalists=finalists)
-    predictors = open_predictors(table, latency, accuracy, resolutions)
+    predictors = open_predictors(table, latency, accuracy, resolutions, strategy, device)
     with progress_bar("searching") as report:
         record, _ = search_subnet(
             predictors, max_latency_ms, strategy, settings, seed,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from profiler.cli.output import print_table
+from profiler.signed import signed_percent
 
 if TYPE_CHECKING:
     from predictors.quality import AccuracyQuality, LatencyQuality
@@ -40,7 +41,7 @@ def _ms(value: float | None) -> str:
 def _off(verification: Verification) -> str:
     if verification.predicted_latency_ms is None:
         return "-"
-    return f"{verification.predicted_latency_ms / verification.measured_latency_ms - 1:+.1%}"
+    return signed_percent(verification.predicted_latency_ms / verification.measured_latency_ms - 1)
 
 
 def print_latency_qualities(qualities: Mapping[str, LatencyQuality]) -> None:
@@ -54,7 +55,8 @@ def print_latency_qualities(qualities: Mapping[str, LatencyQuality]) -> None:
 
 
 def _latency_row(name: str, q: LatencyQuality) -> tuple[object, ...]:
-    errors = (_two(q.mape_percent), f"{q.bias_percent:+.2f}", f"{q.within_5_share:.0%}", f"{q.within_10_share:.0%}", _two(q.worst_percent))
+    bias = f"{round(q.bias_percent, 2) + 0.0:+.2f}"  # no minus before a zero
+    errors = (_two(q.mape_percent), bias, f"{q.within_5_share:.0%}", f"{q.within_10_share:.0%}", _two(q.worst_percent))
     covered = "-" if q.coverage_share is None else f"{q.coverage_share:.0%}"
     counts = (q.calibration_count, q.held_out_count)
     return (name, *errors, _three(q.spearman), covered, _two(q.interval_width_percent), *counts, _two(q.repeatability_percent))

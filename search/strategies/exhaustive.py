@@ -13,6 +13,19 @@ from supernets.space import Population, SearchSpace
 MOST_NETWORKS = 1_000_000
 
 
+def refuse_large(space: SearchSpace) -> None:
+    """Do nothing where every network of the space can be searched.
+
+    Raises:
+        ValueError: the space has more than a million networks.
+    """
+    if space.size() > MOST_NETWORKS:
+        raise ValueError(
+            f"space {space.name} has {space.size():,} networks, and an exhaustive search takes {MOST_NETWORKS:,} at most; restrict it, "
+            "for example by --resolutions, or take another strategy"
+        )
+
+
 class Exhaustive:
     """Proposes all networks in order, and random ones when none are left.
 
@@ -21,11 +34,7 @@ class Exhaustive:
     """
 
     def __init__(self, space: SearchSpace, settings: SearchSettings, rng: np.random.Generator) -> None:
-        if space.size() > MOST_NETWORKS:
-            raise ValueError(
-                f"space {space.name} has {space.size():,} networks, and an exhaustive search takes {MOST_NETWORKS:,} at most; restrict it, "
-                "for example by --resolutions, or take another strategy"
-            )
+        refuse_large(space)
         self._space, self._rng = space, rng
         self._left = space.enumerate()
 

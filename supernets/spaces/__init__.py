@@ -100,12 +100,15 @@ def _sides(text: str) -> Sequence[int]:
         if ":" in text:
             first, last, *step = (int(part) for part in text.split(":"))
             (stride,) = step or [4]
-            if stride < 1 or last < first or (last - first) % stride:
+            if stride < 1 or (last >= first and (last - first) % stride):
                 raise ValueError
-            return range(first, last + 1, stride)
-        return sorted({int(part) for part in text.replace(",", "/").split("/")})
+        else:
+            return sorted({int(part) for part in text.replace(",", "/").split("/")})
     except ValueError:
         raise ValueError(f"resolutions are given as {text!r}; expected 128:224:4 (first:last:step), 160/192/224, or 160") from None
+    if last < first:
+        raise ValueError(f"resolutions are given as {text!r}, whose last side, {last}, is below the first, {first}; expected the smaller side first")
+    return range(first, last + 1, stride)
 
 
 def parse_name(name: str) -> tuple[str, SpaceOptions]:
