@@ -97,6 +97,7 @@ def compare(description: str, space: str, epochs: float, arms_of: Callable[[floa
     `arms_of` gives the recipes of both arms for so many epochs.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--space", default=space, help="as `profiler train --space` takes it")
     parser.add_argument("--images", default="fashion-mnist-subset", help="as `profiler train --images` takes them (default: the images shipped)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=epochs, help="of each training")
@@ -109,14 +110,14 @@ def compare(description: str, space: str, epochs: float, arms_of: Callable[[floa
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         judged = 1 if options.quick else RANDOM_SUBNETS
-        jobs = [Job(arm, seed, space, recipe, options.images, folder, judged) for seed in range(seeds) for arm, recipe in arms.items()]
+        jobs = [Job(arm, seed, options.space, recipe, options.images, folder, judged) for seed in range(seeds) for arm, recipe in arms.items()]
         with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
             outcomes = []
             for future in as_completed([pool.submit(run, job) for job in jobs]):
                 outcomes.append(future.result())
                 last = outcomes[-1]
                 print(f"  {last.arm}, seed {last.seed}: {last.top1['random']:.2%}, {last.seconds:.0f} s of CPU", flush=True)
-    print(f"{space}, {options.images}, {length:g} epochs a training, {len(jobs)} trainings in {(time.monotonic() - began) / 60:.1f} min")
+    print(f"{options.space}, {options.images}, {length:g} epochs a training, {len(jobs)} trainings in {(time.monotonic() - began) / 60:.1f} min")
     margin = told(outcomes, list(arms), seeds)
     if not options.quick and margin <= 0:
         raise SystemExit(f"{next(iter(arms))} does NOT beat {list(arms)[1]} on random subnets")

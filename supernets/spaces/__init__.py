@@ -23,6 +23,7 @@ SPACES = {
     "ofa-mobilenetv3-w1.0": "supernets.spaces.ofa_mobilenetv3:w1_0",
     "ofa-mobilenetv3-w1.2": "supernets.spaces.ofa_mobilenetv3:w1_2",
     "ofa-mobilenetv3-tiny": "supernets.spaces.ofa_mobilenetv3:tiny",
+    "ofa-mobilenetv3-tiny-w0.25": "supernets.spaces.ofa_mobilenetv3:tiny_w0_25",
     "ofa-proxyless-w1.0": "supernets.spaces.ofa_proxyless:w1_0",
     "ofa-proxyless-w1.3": "supernets.spaces.ofa_proxyless:w1_3",
     "ofa-proxyless-tiny": "supernets.spaces.ofa_proxyless:tiny",

@@ -72,6 +72,24 @@ def small() -> Recipe:
     )
 
 
+def small_long() -> Recipe:
+    """Return a recipe of 40 epochs for some thousand grey images: for networks narrow enough to need the largest one's teaching.
+
+    Rates are high for so few steps; residual branches that begin at nothing and bounded gradients let them be.
+    """
+    return Recipe(
+        "small-long",
+        (
+            Phase("full", 18, 0.3, LARGEST, ("largest",), warmup_epochs=0.5),
+            taught("kernel", 1, 0.15, ANY_KERNEL, 1, teacher="full_network"),
+            taught("depth", 1, 0.15, ANY_DEPTH, 1, teacher="full_network"),
+            taught("expand1", 2, 0.15, EXPAND_4, 2, teacher="full_network", **SORT),
+            taught("expand2", 18, 0.3, {}, 2, teacher="full_network", **SORT),
+        ),
+        crop_padding=2, zero_last_norms=True, gradient_norm=5.0,
+    )  # fmt: skip
+
+
 def cifar() -> Recipe:
     """Return a recipe for the tiny space on 50,000 colour images of 32 pixels: about three quarters of an hour on one idle core."""
     return Recipe(
@@ -115,7 +133,7 @@ def small_resnet() -> Recipe:
     )  # fmt: skip
 
 
-MOBILE = {"imagenet": imagenet, "small": small, "cifar": cifar}
+MOBILE = {"imagenet": imagenet, "small": small, "small-long": small_long, "cifar": cifar}
 RESNET = {"imagenet-resnet": imagenet_resnet, "small-resnet": small_resnet}
 RECIPES = {**MOBILE, **RESNET}
 
