@@ -65,16 +65,29 @@ class WeightedProduct(_Reward):
 
 @dataclass(frozen=True)
 class WeightedSum(_Reward):
-    """accuracy + weight * |latency - target| in milliseconds, with the weight `below` the target and `above` it; weights of zero or less."""
+    """accuracy + weight * |latency - target| in milliseconds, with the weight `below` the target and `above` it; weights of zero or less.
+
+    What a millisecond is worth depends on the device, so no weight is the default.
+    """
 
     target_ms: float
-    below: float = 0.0
-    above: float = -0.01
+    below: float
+    above: float
 
     def values(self, accuracies: Figures, latencies_ms: Figures) -> Figures:
         """Return the rewards."""
         beyond_ms = latencies_ms - self.target_ms
         return np.asarray(accuracies + np.where(beyond_ms <= 0, self.below, self.above) * np.abs(beyond_ms))
+
+
+def hard_sum(target_ms: float) -> WeightedSum:
+    """Return the sum with the hard product's exponents as weights, in units of the target: the same on slow devices and fast ones.
+
+    Raises:
+        ValueError: a target below a nanosecond, or none.
+    """
+    positive_ms("target_ms", target_ms)
+    return WeightedSum(target_ms, *(weight / target_ms for weight in HARD))
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,7 @@ OBJECTIVES: dict[str, Callable[[float, float], Objective]] = {
     "budget": ConstrainedMaximum,
     "soft-product": lambda target_ms, _: WeightedProduct(target_ms),
     "hard-product": lambda target_ms, _: WeightedProduct(target_ms, *HARD),
-    "weighted-sum": lambda target_ms, _: WeightedSum(target_ms),
+    "weighted-sum": lambda target_ms, _: hard_sum(target_ms),
     "absolute-deviation": lambda target_ms, _: AbsoluteDeviation(target_ms),
 }
 

@@ -71,7 +71,7 @@ def test_an_option_that_no_file_makes_right_is_refused(
         ("repnas-tiny", "bignas-small", "expected one of repnas-paper, repnas-release, repnas-small"),
         ("mnasnet-tiny", "repnas-small", "expected one of bignas, bignas-paper, bignas-small"),
         ("ofa-resnet50-tiny", "small", "expected one of imagenet-resnet, small-resnet, bignas"),
-        (TINY, "small-resnet", "expected one of imagenet, small, cifar, bignas"),
+        (TINY, "small-resnet", "expected one of imagenet, small, small-long, cifar, bignas"),
     ],
 )
 def test_a_recipe_of_another_kind_of_space_is_refused_with_those_that_fit(

@@ -57,6 +57,12 @@ def test_a_sum_counts_milliseconds_by_side_and_a_deviation_falls_on_both():
     assert deviation == pytest.approx([0.6, 0.7, 0.6])
 
 
+@pytest.mark.parametrize("target_ms", [0.05, 75.0])
+def test_the_sum_of_that_name_holds_latency_as_dear_on_a_fast_device_as_on_a_slow_one(target_ms):
+    values = objective_of("weighted-sum", target_ms).values(np.array([0.7, 0.7, 0.9]), np.array([0.5, 1.0, 1.1]) * target_ms)
+    assert values == pytest.approx([0.7, 0.7, 0.8])
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_is_built_by_name_and_refuses_a_target_that_is_none(name):
     objective = objective_of(name, 10.0)
