@@ -20,7 +20,7 @@ def test_images_are_opened_once_for_all_generations(tmp_path: Path, monkeypatch:
     pytest.importorskip("torch")
     tiny, opened, shown = space("ofa-mobilenetv3-tiny"), [], []
 
-    def evaluate(own: Any, weights: Path, images: object, architectures: list[Any], *others: Any) -> list[Any]:
+    def evaluate(own: Any, weights: Path, images: object, architectures: list[Any], *others: Any, device: str) -> list[Any]:
         shown.append(images)
         return [SimpleNamespace(top1=0.5) for _ in architectures]
 
