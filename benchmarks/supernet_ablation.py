@@ -72,8 +72,8 @@ def run(job: Job) -> Outcome:
 
 
 def told(outcomes: Sequence[Outcome], arms: Sequence[str], seeds: int) -> float:
-    """Print the tables and the margins of the first arm over the second; return that of random subnets, in points."""
-    margins = {}
+    """Print the tables and the margins of the first arm over the others; return that over the second on random subnets, in points."""
+    margins: dict[tuple[str, str], float] = {}
     for judged in JUDGED:
         top1 = {arm: np.array([o.top1[judged] for o in sorted(outcomes, key=lambda o: o.seed) if o.arm == arm]) * 100 for arm in arms}
         print(f"{judged} subnet{'s, their mean' if judged == 'random' else ''}: top-1 on the test images, %")
@@ -83,12 +83,13 @@ def told(outcomes: Sequence[Outcome], arms: Sequence[str], seeds: int) -> float:
         spread = {arm: float(top1[arm].std(ddof=1)) if seeds > 1 else math.nan for arm in arms}
         print(f"{'mean':>8}" + "".join(f"{top1[arm].mean():>24.2f}" for arm in arms))
         print(f"{'spread':>8}" + "".join(f"{spread[arm]:>24.2f}" for arm in arms) + "   standard deviation over seeds")
-        margin = top1[arms[0]] - top1[arms[1]]
-        error = margin.std(ddof=1) / math.sqrt(seeds) if seeds > 1 else math.nan
-        ahead = int((margin > 0).sum())
-        print(f"  {arms[0]} against {arms[1]}: {margin.mean():+.2f} points, standard error {error:.2f}, ahead in {ahead} of {seeds} seeds")
-        margins[judged] = float(margin.mean())
-    return margins["random"]
+        for other in arms[1:]:
+            margin = top1[arms[0]] - top1[other]
+            error = margin.std(ddof=1) / math.sqrt(seeds) if seeds > 1 else math.nan
+            ahead = int((margin > 0).sum())
+            print(f"  {arms[0]} against {other}: {margin.mean():+.2f} points, standard error {error:.2f}, ahead in {ahead} of {seeds} seeds")
+            margins[judged, other] = float(margin.mean())
+    return margins["random", arms[1]]
 
 
 def compare(description: str, space: str, epochs: float, arms_of: Callable[[float], Mapping[str, Any]]) -> None:

@@ -222,13 +222,14 @@ def _merged_accuracies(
     """Return the same of networks with branches: those are merged, so that no two of them share what they compute first."""
     from profiler.accuracy import JUDGED_SEED
     from supernets.networks.checkpoint import load_supernet
-    from supernets.training.data import drawn, open_images
+    from supernets.training.data import drawn, open_images, picked
     from supernets.training.validation import accuracy
 
     data, own = open_images(run.images), machine(run)
     tensors = {name: own.put(tensor) for name, tensor in load_supernet(run.weights).tensors().items()}
-    pixels, labels = getattr(data, f"{part}_images"), getattr(data, f"{part}_labels")
+    labels = getattr(data, f"{part}_labels")
     judged = drawn(len(labels), len(labels) if judged_images is None else judged_images, JUDGED_SEED)
+    pixels = picked(getattr(data, f"{part}_images"), judged)
     calibration, space = data.calibration_images(calibration_images), search_space(run.space.name)
     with own.judging():
-        return [accuracy(space, tensors, a, pixels[judged], labels[judged], calibration) for a in architectures], len(judged)
+        return [accuracy(space, tensors, a, pixels, labels[judged], calibration) for a in architectures], len(judged)
