@@ -504,6 +504,7 @@ def test_data_that_contradict_themselves_are_refused() -> None:
         (display.percent(0.1234), "12.3\u202f%"),
         (display.accuracy(0.81714), "81.71\u202f%"),
         (display.signed_percent(-0.05), "\u22125.0\u202f%"),
+        (display.signed_percent(-0.0004), "+0.0\u202f%"),
         (display.amount(255_502_624), "255.5\u202fM"),
         (display.amount(5_029_656), "5.03\u202fM"),
         (display.amount(17), "17"),

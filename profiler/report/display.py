@@ -41,8 +41,8 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def signed_percent(share: float | None, digits: int = 1) -> str:
-    """Return a difference in per cent, its sign always written."""
-    return _signed(f"{100 * share:+.{digits}f}{NARROW_SPACE}%") if share is not None and math.isfinite(share) else NOTHING
+    """Return a difference in per cent, its sign always written; what rounds to zero has no minus."""
+    return _signed(f"{round(100 * share, digits) + 0.0:+.{digits}f}{NARROW_SPACE}%") if share is not None and math.isfinite(share) else NOTHING
 
 
 def accuracy(share: float | None) -> str:
