@@ -5,9 +5,9 @@
     two at once     from the start with a schedule of its own: two random subnets in every step, as many as shrinking has at most; the first
                     phase's rate, falling once over all epochs
 
-The space is narrow by default: its networks are too small for their images, as ImageNet's are. Only there has shrinking something to
-win, a largest network that is clearly better than the others. The exit status is 1 if shrinking is not ahead of the second on random
-subnets in the mean over the seeds; what it is against the third is told beside it.
+The space is narrow by default: its networks are too small for their images, as ImageNet's are, which is where a larger network has
+something to teach. The exit status is 1 if shrinking is not ahead of the second on random subnets in the mean over the seeds; what it is
+against the third is told beside it.
 
     python benchmarks/shrinking_ablation.py [--space NAME] [--images fashion-mnist] [--seeds 3] [--epochs 40] [--out FOLDER] [--quick]
 """
