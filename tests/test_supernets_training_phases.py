@@ -68,7 +68,7 @@ def test_recipes_survive_json(name):
 
 
 def test_an_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(UnknownRecipeError, match="unknown recipe 'smal'; known recipes: imagenet, small, cifar"):
+    with pytest.raises(UnknownRecipeError, match="unknown recipe 'smal'; known recipes: imagenet, small, small-long, cifar"):
         recipe("smal")
 
 
