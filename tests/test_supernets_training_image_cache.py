@@ -365,7 +365,7 @@ print(len(images.train_images), images.fingerprint, len(images.calibration_image
 @pytest.mark.slow
 def test_training_and_decoding_hold_a_small_part_of_the_images_in_memory(tmp_path):
     """Anonymous memory is limited to a fifth of what the images take: in memory they do not fit, in the cache they do."""
-    folder, side = photographs(tmp_path / "images", each=1000, different=12), 160
+    folder, side = photographs(tmp_path / "images", each=1000, different=12), 224
     size = 4000 * side * side * 3
     photographs(tmp_path / "few", each=20)
 
