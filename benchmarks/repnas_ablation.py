@@ -15,48 +15,21 @@ the seeds; the exit status is 1 if searched branches do not beat random ones in 
 
 from __future__ import annotations
 
-import argparse
-import math
-import multiprocessing
-import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
+from ablation import Job, Outcome, parser, refuse_loss, told, trained
 
 SPACE = "repnas-tiny"
 ARMS = ("searched", "random", "plain")
 PARTS = (0.15, 0.35, 0.5)  # of the steps: random, search, fixed
 KEPT = 0.34  # of all branches
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: what to do with which seed, where."""
-
-    arm: str
-    seed: int
-    steps: int
-    images: str
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one training came to: accuracy on the test images, branches kept by kind, CPU seconds."""
-
-    arm: str
-    seed: int
-    top1: float
-    branches: dict[str, int]
-    seconds: float
+QUICK_STEPS = 12
 
 
 def run(job: Job) -> Outcome:
-    """Train and judge, in one thread."""
+    """Train and judge, in one thread; the counts are of branches kept, by kind."""
     from supernets.networks.checkpoint import KIND, read_tensors
     from supernets.spaces import space as search_space
     from supernets.training.data import open_images
@@ -67,7 +40,7 @@ def run(job: Job) -> Outcome:
     started = time.process_time()
     images, space = open_images(job.images), search_space(SPACE)
     steps_per_epoch = len(images.train_images) // small().batch_size
-    epochs = [part * job.steps / steps_per_epoch for part in PARTS]
+    epochs = [part * job.settings["steps"] / steps_per_epoch for part in PARTS]
     recipe = small((epochs[0], epochs[1], epochs[2]), start="random" if job.arm == "random" else "equal", learned=job.arm == "searched", kept=KEPT)
     if job.arm == "plain":
         recipe = replace(recipe, phases=tuple(replace(phase, children=("smallest",)) for phase in recipe.phases))
@@ -80,53 +53,21 @@ def run(job: Job) -> Outcome:
     for choice in space.choices:
         if choice.kind.startswith("branch_"):
             kept[choice.kind] = kept.get(choice.kind, 0) + architecture[choice.name]
-    return Outcome(job.arm, job.seed, top1, kept, time.process_time() - started)
-
-
-def told(outcomes: Sequence[Outcome], seeds: int) -> float:
-    """Print the table and the margins; return that of searched over random branches, in points."""
-    top1 = {arm: np.array([o.top1 for o in sorted(outcomes, key=lambda o: o.seed) if o.arm == arm]) * 100 for arm in ARMS}
-    print(f"{'seed':>6}" + "".join(f"{arm:>10}" for arm in ARMS))
-    for seed in range(seeds):
-        print(f"{seed:>6}" + "".join(f"{top1[arm][seed]:>10.2f}" for arm in ARMS))
-    spread = {arm: float(top1[arm].std(ddof=1)) if seeds > 1 else math.nan for arm in ARMS}
-    print(f"{'mean':>6}" + "".join(f"{top1[arm].mean():>10.2f}" for arm in ARMS) + "   top-1 on the test images, %")
-    print(f"{'spread':>6}" + "".join(f"{spread[arm]:>10.2f}" for arm in ARMS) + "   standard deviation over seeds")
-    for other in ("random", "plain"):
-        margin = top1["searched"] - top1[other]
-        error = margin.std(ddof=1) / math.sqrt(seeds) if seeds > 1 else math.nan
-        wins = int((margin > 0).sum())
-        print(f"searched against {other}: {margin.mean():+.2f} points, standard error {error:.2f}, ahead in {wins} of {seeds} seeds")
-    for arm in ("searched", "random"):
-        kinds = {kind: np.mean([o.branches[kind] for o in outcomes if o.arm == arm]) for kind in outcomes[0].branches}
-        print(f"  {arm} keeps in the mean " + ", ".join(f"{kind.removeprefix('branch_')} {mean:.1f}" for kind, mean in kinds.items()))
-    return float((top1["searched"] - top1["random"]).mean())
+    return Outcome(job.arm, job.seed, {"merged": top1}, time.process_time() - started, kept)
 
 
 def main() -> None:
     """Train, judge and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", default="fashion-mnist-subset", help="as `profiler train --images` takes them (default: the images shipped)")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1400, help="of each training, batches of 64")
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread")
-    parser.add_argument("--out", type=Path, help="a folder that keeps the trainings")
-    parser.add_argument("--quick", action="store_true", help="a few steps of one seed: whether all runs, not what comes out")
-    options = parser.parse_args()
-    seeds, steps, began = (1, 12, time.monotonic()) if options.quick else (options.seeds, options.steps, time.monotonic())
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.out or Path(temporary)
-        jobs = [Job(arm, seed, steps, options.images, folder) for seed in range(seeds) for arm in ARMS]
-        with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
-            outcomes = []
-            for future in as_completed([pool.submit(run, job) for job in jobs]):
-                outcomes.append(future.result())
-                last = outcomes[-1]
-                print(f"  {last.arm}, seed {last.seed}: {last.top1:.2%}, {last.seconds:.0f} s of CPU", flush=True)
-    print(f"{SPACE}, {options.images}, {steps} steps a training, {len(jobs)} trainings in {(time.monotonic() - began) / 60:.1f} min")
-    margin = told(outcomes, seeds)
-    if not options.quick and margin <= 0:
-        raise SystemExit("searched branches do NOT beat random ones of the same number")
+    made = parser(__doc__, seeds=5)
+    made.add_argument("--steps", type=int, default=1400, help="of each training, batches of 64")
+    options = made.parse_args()
+    steps = QUICK_STEPS if options.quick else options.steps
+    outcomes = trained(options, run, {arm: {"steps": steps} for arm in ARMS}, f"{SPACE}, {steps} steps a training")
+    margin = told(outcomes, ARMS, {"merged": "the merged network"})
+    for arm in ARMS[:2]:
+        kinds = {kind: np.mean([o.counts[kind] for o in outcomes if o.arm == arm]) for kind in outcomes[0].counts}
+        print(f"  {arm} keeps in the mean " + ", ".join(f"{kind.removeprefix('branch_')} {mean:.1f}" for kind, mean in kinds.items()))
+    refuse_loss(margin, "searched", "random", options)
 
 
 if __name__ == "__main__":

@@ -10,21 +10,10 @@ The exit status is 1 if distillation is not ahead on random subnets in the mean 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from supernet_ablation import compare, epochs_of, supernet_parser
 
-from supernet_ablation import compare
-
-from supernets.training.phases import Recipe
 from supernets.training.sandwich import small
 
-SPACE = "bignas-tiny"
-EPOCHS = 24.0
-
-
-def arms(epochs: float) -> Mapping[str, Recipe]:
-    """Return the two recipes, of as many epochs."""
-    return {"distilled": small(epochs), "labels alone": small(epochs, distilled=False)}
-
-
 if __name__ == "__main__":
-    compare(__doc__, SPACE, EPOCHS, arms)
+    options = supernet_parser(__doc__, "bignas-tiny", 24.0).parse_args()
+    compare(options, {"distilled": small(epochs_of(options)), "labels alone": small(epochs_of(options), distilled=False)})

@@ -2,9 +2,9 @@
 
 Space, resolution and batch of the largest published supernet of width 1.0; one sampled child, its kernels cut and transformed. A step is
 forward, loss and backward, on one thread of the CPU. The peer is built of `nn.Conv2d`, `nn.BatchNorm2d` and so on with the
-child's weights, and both are checked to give the same loss and the same gradients first. Steps are timed alternately, so that whatever
-else the machine does falls on both; the ratio is the median over rounds of one step over the other right beside it. The exit status is
-1 where it is above the limit.
+child's weights, and both are checked first to give the same loss and, for the stem, to which it comes back through all the others, the same
+gradient. Steps are timed alternately, so that whatever else the machine does falls on both; the ratio is the median over rounds of one step
+over the other right beside it. The exit status is 1 where it is above the limit.
 
     python benchmarks/training_step.py [--children 3] [--rounds 15] [--side 224] [--batch 8]
 """

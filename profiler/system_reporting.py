@@ -10,8 +10,9 @@ from profiler.branch_proof import BranchProof
 from profiler.files import read_json
 from profiler.report.system import BlockBranches, MergedTiming, SystemFacts
 from profiler.subnet import SubnetRecord
+from supernets.networks.branches import KXK
 from supernets.space import SearchSpace
-from supernets.spaces.repnas import BRANCHES, branches
+from supernets.spaces.repnas import branches
 
 SEARCHED = ("accuracy-latency", "history")  # sections that only a search fills
 LABELS = {
@@ -44,7 +45,7 @@ def kept_by_block(space: SearchSpace, record: SubnetRecord) -> tuple[BlockBranch
         possible = tuple(branch for branch in branches(block) if f"{block.name}.{branch}" in values)
         if possible:
             kept = tuple(branch for branch in possible if values[f"{block.name}.{branch}"])
-            found.append(BlockBranches(block.name, kept or (BRANCHES[1],), possible))
+            found.append(BlockBranches(block.name, kept or (KXK,), possible))
     return tuple(found)
 
 
