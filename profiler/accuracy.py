@@ -28,7 +28,9 @@ from supernets.training.data import ImageData, drawn, picked
 from supernets.training.machine import Machine
 from supernets.training.validation import BATCH_SIZE
 
-__all__ = ["AccuracySummary", "AccuracyWorkerError", "evaluate_architectures", "protocol_of", "refuse_other_images", "sample_accuracies"]
+__all__ = [
+    "AccuracySummary", "AccuracyWorkerError", "evaluate_architectures", "precision_on", "protocol_of", "refuse_other_images", "sample_accuracies"
+]  # fmt: skip
 
 Progress: TypeAlias = Callable[[int, int], None]  # subnets whose accuracy is known, subnets in all
 PARTS = ("validation", "test")  # of the image data, that accuracies can be measured on
@@ -104,7 +106,7 @@ def protocol_of(
         FileNotFoundError: there are no such weights.
         ValueError: the weights are of another space, the images do not fit it, there are too few of them, or there is no such device.
     """
-    precision = _precision_on(device)
+    precision = precision_on(device)
     if part not in PARTS:
         raise ValueError(f"part of the image data is {part!r}; expected one of {', '.join(PARTS)}")
     trained = supernet_metadata(weights).get("space")
@@ -135,7 +137,7 @@ def refuse_other_images(space: SearchSpace, images: ImageData) -> None:
         )
 
 
-def _precision_on(device: str) -> str:
+def precision_on(device: str) -> str:
     """Return how numbers are computed; a GPU rounds in its own way, so what it finds is a protocol of its own.
 
     Raises:

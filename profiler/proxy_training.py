@@ -21,12 +21,12 @@ import numpy as np
 
 from luts.accuracies import AccuracyProtocol, AccuracyRow
 from luts.store import MeasurementStore
+from profiler.accuracy import precision_on
 from profiler.accuracy_workers import ENVIRONMENT, AccuracyWorkerError, environment
 from profiler.proxy_worker import SPAWN, Hits, ProxyTask, prepare, train_and_judge
 from supernets.space import Architecture, Population, SearchSpace
 from supernets.training.data import ImageData, open_images
 from supernets.training.phases import Recipe
-from supernets.training.validation import BATCH_SIZE
 
 __all__ = ["AccuracyWorkerError", "ProxyAccuracies", "proxy_protocol"]
 
@@ -35,12 +35,13 @@ Figures: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def proxy_protocol(
-    space: SearchSpace, images: ImageData, recipe: Recipe, seed: int = 0, validation_images: int = 1000, calibration_images: int = 2048
-) -> AccuracyProtocol:
+    space: SearchSpace, images: ImageData, recipe: Recipe, seed: int = 0, validation_images: int = 1000, calibration_images: int = 2048,
+    device: str = "cpu",
+) -> AccuracyProtocol:  # fmt: skip
     """Return the protocol of networks each trained by the recipe; where others have a weights' digest, it has the training's.
 
     Raises:
-        ValueError: there are too few images.
+        ValueError: there are too few images, or there is no such device.
     """
     for part, wanted in (("validation", validation_images), ("train", calibration_images)):
         have = len(getattr(images, f"{part}_labels"))
@@ -49,7 +50,7 @@ def proxy_protocol(
     training = {"recipe": recipe.to_dict(), "seed": seed, "images": images.fingerprint}
     digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()
     epochs = sum(phase.epochs for phase in recipe.phases)
-    made = f"float32, batches of {BATCH_SIZE}; each trained from scratch by recipe {recipe.name}, {epochs:g} epochs, seed {seed}"
+    made = f"{precision_on(device)}; each trained from scratch by recipe {recipe.name}, {epochs:g} epochs, seed {seed}"
     dataset = f"{Path(images.name).name} validation {images.fingerprint[:12]}"
     return AccuracyProtocol(space.name, digest, dataset, validation_images, calibration_images, 0, made)
 
@@ -61,10 +62,11 @@ class ProxyAccuracies:
     `workers` processes of one thread train side by side; they are fresh ones, so a script that calls this does so under
     `if __name__ == "__main__":`. In `folder` (a temporary one by default) trainings that were stopped go on. `progress` is called
     with how many of a population's accuracies are known. Images that are to be decoded are so here, untold: `open_images` before, with a
-    progress of its own, tells. `device` (cpu or cuda) is where networks are trained, in full precision.
+    progress of its own, tells. `device` (cpu or cuda) is where networks are trained, in full precision, and judged; what a GPU finds
+    is a protocol of its own.
 
     Raises:
-        ValueError, OSError: the images are missing or not understood, or too few.
+        ValueError, OSError: the images are missing or not understood, or too few, or there is no such device.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class ProxyAccuracies:
     ) -> None:  # fmt: skip
         if workers < 1:
             raise ValueError(f"workers is {workers}; expected at least 1")
-        self.protocol = proxy_protocol(space, open_images(images), recipe, seed, validation_images, calibration_images)
+        self.protocol = proxy_protocol(space, open_images(images), recipe, seed, validation_images, calibration_images, device)
         self._space, self._store, self._workers, self._progress = space, store, workers, progress
         self._temporary = TemporaryDirectory()
         place = Path(self._temporary.name if folder is None else folder) / self.protocol.weights_sha256[:16]

@@ -110,21 +110,11 @@ def trained_hits(task: ProxyTask, values: Mapping[str, Any], stopped: Callable[[
 
 
 def _judged(weights: Path, architecture: Architecture, images: ImageData, task: ProxyTask) -> Hits:
-    import torch
-
-    from supernets.networks.checkpoint import load_supernet
-    from supernets.networks.shared_evaluation import EvaluationImages, SharedEvaluation
+    from profiler.accuracy_workers import EvaluationTask
     from supernets.training.data import drawn, picked
-    from supernets.training.images import input_batches
-    from supernets.training.validation import BATCH_SIZE
 
     judged = drawn(len(images.validation_labels), task.validation_images, JUDGED_SEED)
     calibration, pixels = images.calibration_images(task.calibration_images), picked(images.validation_images, judged)
-    network = load_supernet(weights)
-    shown = EvaluationImages(
-        lambda side: input_batches(calibration, side, BATCH_SIZE),
-        lambda side: input_batches(pixels, side, BATCH_SIZE),
-        torch.from_numpy(images.validation_labels[judged]),
-    )
-    ((_, hits),) = SharedEvaluation(network.space, network.tensors(), shown).hits([architecture])
+    _, evaluation = EvaluationTask(str(weights), calibration, pixels, images.validation_labels[judged], task.device).evaluation()
+    ((_, hits),) = evaluation.hits([architecture])
     return hits

@@ -10,9 +10,8 @@ from profiler.branch_proof import BranchProof
 from profiler.files import read_json
 from profiler.report.system import BlockBranches, MergedTiming, SystemFacts
 from profiler.subnet import SubnetRecord
-from supernets.networks.branches import KXK
 from supernets.space import SearchSpace
-from supernets.spaces.repnas import branches
+from supernets.spaces.repnas import KXK, branches
 
 SEARCHED = ("accuracy-latency", "history")  # sections that only a search fills
 LABELS = {

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,6 +135,14 @@ def test_another_training_is_another_protocol(images, store, here):
         other(SOME)
     assert len(here.trainings) == 6 and len(store.accuracies(one.protocol)) == 3
     assert "6 epochs" not in one.protocol.precision and "3 epochs, seed 0" in one.protocol.precision
+
+
+def test_what_a_gpu_trains_and_judges_is_a_protocol_of_its_own(images, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # one is said to be there; nothing is computed on it
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Test GPU behind {device}")
+    own, other = (proxy_protocol(SPACE, open_images(images), RECIPE, 0, 30, 64, device) for device in ("cpu", "cuda"))
+    assert "GPU" not in own.precision and "on Test GPU behind cuda; each trained from scratch" in other.precision
+    assert replace(other, precision=own.precision) == own
 
 
 def test_what_was_known_before_a_process_was_killed_is_kept(images, store, here, monkeypatch):

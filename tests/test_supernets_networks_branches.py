@@ -14,14 +14,6 @@ from supernets import spaces
 from supernets.blocks import BlockSpec
 from supernets.networks.branched import BranchedSupernet, branched_forward, calibrate_branches, merged_child
 from supernets.networks.branches import (
-    BRANCHES,
-    COLUMN,
-    KXK,
-    POINT,
-    POINT_AVERAGE,
-    POINT_KXK,
-    ROW,
-    SKIP,
     branch_shapes,
     branch_weight,
     branched_convolution,
@@ -35,6 +27,7 @@ from supernets.networks.functional import batch_norm, forward, running_norm
 from supernets.networks.gates import BranchBudget, BranchGates
 from supernets.networks.merging import random_branched_tensors
 from supernets.space import Choice
+from supernets.spaces.repnas import BRANCHES, COLUMN, KXK, POINT, POINT_AVERAGE, POINT_KXK, ROW, SKIP
 from supernets.spaces.repnas import branches as branches_of_space
 
 pytestmark = pytest.mark.torch

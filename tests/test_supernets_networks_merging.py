@@ -15,9 +15,10 @@ from supernets import spaces
 from supernets.blocks import BlockSpec
 from supernets.export.weights import fold
 from supernets.networks.branched import BranchedOperations, BranchedSupernet, branched_forward, calibrate_branches
-from supernets.networks.branches import BRANCHES, KXK, POINT_KXK, branched_convolution, branched_slices, inner_name, kept_branches, possible_branches
+from supernets.networks.branches import branched_convolution, branched_slices, inner_name, kept_branches, possible_branches
 from supernets.networks.functional import batch_norm, forward, no_norm, running_norm
 from supernets.networks.merging import merged, merged_pair, random_branched_tensors
+from supernets.spaces.repnas import BRANCHES, KXK, POINT_KXK
 
 pytestmark = pytest.mark.torch
 

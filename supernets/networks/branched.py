@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from supernets.blocks import BlockSpec, Convolution
 from supernets.networks.branches import (
-    POINT_AVERAGE,
-    POINT_KXK,
-    SKIP,
     Kept,
     branch_weight,
     branched_block_tensors,
@@ -29,7 +26,7 @@ from supernets.networks.merging import merged
 from supernets.networks.supernet import Supernet, supernet_tensors
 from supernets.networks.tree import hold
 from supernets.space import Architecture, SearchSpace
-from supernets.spaces.repnas import BRANCHES
+from supernets.spaces.repnas import BRANCHES, POINT_AVERAGE, POINT_KXK, SKIP
 from supernets.walk import run_blocks
 
 

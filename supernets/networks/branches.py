@@ -18,11 +18,10 @@ from supernets.counts import block_tensors
 from supernets.networks.functional import Tensors
 from supernets.networks.slicing import centre, cut_kernel, refuse_smaller
 from supernets.space import Architecture, SearchSpace
-from supernets.spaces.repnas import BRANCHES
+from supernets.spaces.repnas import BRANCHES, COLUMN, KXK, POINT, POINT_AVERAGE, POINT_KXK, ROW
 
 Kept: TypeAlias = Mapping[str, tuple[str, ...]]  # a convolution's name → its branches; convolutions not named are plain
 
-POINT, KXK, POINT_KXK, POINT_AVERAGE, ROW, COLUMN, SKIP = BRANCHES
 _BRANCHED_PARTS = ("conv", "depthwise", "spatial")  # the one convolution of a block that has branches
 
 

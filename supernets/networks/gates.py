@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernets.networks.branches import SKIP
-from supernets.spaces.repnas import BRANCHES
+from supernets.spaces.repnas import BRANCHES, SKIP
 
 SCOPES = ("network", "block")
 SKIPS = ("searched", "forced")

@@ -16,19 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from supernets.blocks import BlockSpec, Convolution
-from supernets.networks.branches import (
-    POINT_AVERAGE,
-    POINT_KXK,
-    SKIP,
-    Kept,
-    branch_weight,
-    branched_block_tensors,
-    inner_name,
-    is_depthwise,
-    norm_channels,
-    norm_name,
-)
+from supernets.networks.branches import Kept, branch_weight, branched_block_tensors, inner_name, is_depthwise, norm_channels, norm_name
 from supernets.networks.functional import BN_EPS, Tensors, fold
+from supernets.spaces.repnas import POINT_AVERAGE, POINT_KXK, SKIP
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 Merged: TypeAlias = tuple[Tensor, Tensor]  # weight (O, C / groups, K, K), bias (O,)

@@ -17,6 +17,7 @@ from supernets.spaces.table import Table, full_name, with_options
 
 # k: the block's kernel. Each branch ends in a norm; skip is a norm alone, where the block changes neither side nor width.
 BRANCHES = ("branch_1x1", "branch_kxk", "branch_1x1_kxk", "branch_1x1_avg", "branch_1xk", "branch_kx1", "branch_skip")
+POINT, KXK, POINT_KXK, POINT_AVERAGE, ROW, COLUMN, SKIP = BRANCHES
 
 
 @dataclass(frozen=True)
