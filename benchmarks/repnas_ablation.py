@@ -1,6 +1,6 @@
 """Whether branches that a search chose are better than random ones of the same number, on Fashion-MNIST.
 
-Each seed trains the tiny RepNAS network in three ways of equal length (random branches, then a search, then the fixed
+Each seed trains the tiny RepNAS network by the recipe `repnas-small` in three ways (random branches, then a search, then the fixed
 network), and judges what is deployed, branches merged, on the test images:
 
     searched   the second phase learns gates; the branches they are highest for are fixed
@@ -10,7 +10,7 @@ network), and judges what is deployed, branches merged, on the test images:
 All three are the same network once merged, so their latency is the same. A margin is told with its standard error over
 the seeds; the exit status is 1 if searched branches do not beat random ones in the mean. With --out a stopped run goes on.
 
-    python benchmarks/repnas_ablation.py [--images fashion-mnist] [--seeds 5] [--steps 1400] [--quick]
+    python benchmarks/repnas_ablation.py [--images fashion-mnist] [--seeds 5] [--epochs 18] [--quick]
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from ablation import Job, Outcome, parser, refuse_loss, told, trained
 
 SPACE = "repnas-tiny"
 ARMS = ("searched", "random", "plain")
-PARTS = (0.15, 0.35, 0.5)  # of the steps: random, search, fixed
-KEPT = 0.34  # of all branches
-QUICK_STEPS = 12
+EPOCHS = 18.0  # as many as the recipe `repnas-small` has
+QUICK_EPOCHS = 0.1
 
 
 def run(job: Job) -> Outcome:
@@ -39,9 +38,8 @@ def run(job: Job) -> Outcome:
 
     started = time.process_time()
     images, space = open_images(job.images), search_space(SPACE)
-    steps_per_epoch = len(images.train_images) // small().batch_size
-    epochs = [part * job.settings["steps"] / steps_per_epoch for part in PARTS]
-    recipe = small((epochs[0], epochs[1], epochs[2]), start="random" if job.arm == "random" else "equal", learned=job.arm == "searched", kept=KEPT)
+    random, search, fixed = (phase.epochs * job.settings["stretched"] for phase in small().phases)
+    recipe = small((random, search, fixed), start="random" if job.arm == "random" else "equal", learned=job.arm == "searched")
     if job.arm == "plain":
         recipe = replace(recipe, phases=tuple(replace(phase, children=("smallest",)) for phase in recipe.phases))
     summary = train(space, images, recipe, job.folder / f"{job.arm}-{job.seed}", job.seed, threads=1)
@@ -59,10 +57,10 @@ def run(job: Job) -> Outcome:
 def main() -> None:
     """Train, judge and print."""
     made = parser(__doc__, seeds=5)
-    made.add_argument("--steps", type=int, default=1400, help="of each training, batches of 64")
+    made.add_argument("--epochs", type=float, default=EPOCHS, help="of each training")
     options = made.parse_args()
-    steps = QUICK_STEPS if options.quick else options.steps
-    outcomes = trained(options, run, {arm: {"steps": steps} for arm in ARMS}, f"{SPACE}, {steps} steps a training")
+    epochs = QUICK_EPOCHS if options.quick else options.epochs
+    outcomes = trained(options, run, {arm: {"stretched": epochs / EPOCHS} for arm in ARMS}, f"{SPACE}, {epochs:g} epochs a training")
     margin = told(outcomes, ARMS, {"merged": "the merged network"})
     for arm in ARMS[:2]:
         kinds = {kind: np.mean([o.counts[kind] for o in outcomes if o.arm == arm]) for kind in outcomes[0].counts}

@@ -42,11 +42,12 @@ def _release() -> Recipe:
     return Recipe("repnas-release", three_phases((15, 35, 100), 0.1, dropout=0.1), kernel_transform=False, branches=branches, **CODE)
 
 
-def small(epochs: tuple[float, float, float] = (1, 3, 4), start: str = "equal", learned: bool = True, kept: float = 0.34) -> Recipe:
+def small(epochs: tuple[float, float, float] = (2, 4, 12), start: str = "equal", learned: bool = True, kept: float = 0.34) -> Recipe:
     """Return a recipe for some thousand grey images: minutes on one core.
 
-    Gates have few steps there, so they learn faster than on ImageNet. Without `learned` the second phase goes on as the
-    first; from a random `start` the branches chosen are then random ones, as many.
+    Gates have few steps there, so they learn faster than on ImageNet. Most epochs are the fixed network's, as in the paper:
+    weights that other branches used as well need them. Without `learned` the second phase goes on as the first; from a random
+    `start` the branches chosen are then random ones, as many.
     """
     phases = three_phases(epochs, 0.05)
     if not learned:
