@@ -1,9 +1,12 @@
 """Whether progressive shrinking is better than sampling everything from the start, on Fashion-MNIST, at equal epochs.
 
-    shrinking       the recipe `small-long`: the largest network first, then kernel, depth and width become elastic, the largest network teaching
-    from the start  the same phases, rates and numbers of subnets a step, but all of them random subnets of the whole space, and labels alone
-    two at once     from the start with a schedule of its own: two random subnets in every step, as many as shrinking has at most; the first
-                    phase's rate, falling once over all epochs
+    shrinking          the recipe `small-long`: the largest network first, then kernel, depth and width become elastic, the largest network
+                       teaching
+    from the start     the same phases, rates and numbers of subnets a step, but all of them random subnets of the whole space, and labels
+                       alone
+    two at once        from the start with a schedule of its own: two random subnets in every step, as many as shrinking has at most; the
+                       first phase's rate, falling once over all epochs
+    at half the rate   the same, at half that rate
 
 All arms see the same images: random crops of at least `--crop-scale` of the area, by default as Once-for-All crops ImageNet's; `--crop-scale 0`
 moves images by two pixels at most, as the recipe does. The space is narrow by default. Both make the task hard for its networks, as ImageNet is
@@ -43,6 +46,7 @@ def arms(epochs: float, crop_scale: float) -> Mapping[str, Recipe]:
         "shrinking": replace(shrinking, phases=phases),
         "from the start": replace(shrinking, name="from-the-start", phases=mirrored),
         "two at once": replace(shrinking, name="two-at-once", phases=(everything,)),
+        "at half the rate": replace(shrinking, name="half-rate", phases=(replace(everything, learning_rate=first.learning_rate / 2),)),
     }
 
 
