@@ -6,7 +6,6 @@
                        alone
     two at once        from the start with a schedule of its own: two random subnets in every step, as many as shrinking has at most; the
                        first phase's rate, falling once over all epochs
-    at half the rate   the same, at half that rate
 
 All arms see the same images: random crops of at least `--crop-scale` of the area, by default as Once-for-All crops ImageNet's; `--crop-scale 0`
 moves images by two pixels at most, as the recipe does. The space is narrow by default. Both make the task hard for its networks, as ImageNet is
@@ -42,11 +41,12 @@ def arms(epochs: float, crop_scale: float) -> Mapping[str, Recipe]:
         for phase in phases
     )
     everything = Phase("everything", epochs, first.learning_rate, children=("random", "random"), warmup_epochs=first.warmup_epochs)
+    single = replace(everything, children=("random",))
     return {
         "shrinking": replace(shrinking, phases=phases),
         "from the start": replace(shrinking, name="from-the-start", phases=mirrored),
+        "one at a time": replace(shrinking, name="one-at-a-time", phases=(single,)),
         "two at once": replace(shrinking, name="two-at-once", phases=(everything,)),
-        "at half the rate": replace(shrinking, name="half-rate", phases=(replace(everything, learning_rate=first.learning_rate / 2),)),
     }
 
 
