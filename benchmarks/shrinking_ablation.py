@@ -41,11 +41,9 @@ def arms(epochs: float, crop_scale: float) -> Mapping[str, Recipe]:
         for phase in phases
     )
     everything = Phase("everything", epochs, first.learning_rate, children=("random", "random"), warmup_epochs=first.warmup_epochs)
-    single = replace(everything, children=("random",))
     return {
         "shrinking": replace(shrinking, phases=phases),
         "from the start": replace(shrinking, name="from-the-start", phases=mirrored),
-        "one at a time": replace(shrinking, name="one-at-a-time", phases=(single,)),
         "two at once": replace(shrinking, name="two-at-once", phases=(everything,)),
     }
 
