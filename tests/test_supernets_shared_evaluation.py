@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 from supernets import spaces
 from supernets.networks import prefix_tree, shared_evaluation
 from supernets.networks.calibration import calibrate
-from supernets.networks.functional import fold, forward, no_norm
-from supernets.networks.shared_evaluation import EvaluationImages, SharedEvaluation, channels_last
+from supernets.networks.functional import channels_last, fold, forward, no_norm
+from supernets.networks.shared_evaluation import EvaluationImages, SharedEvaluation
 from supernets.networks.slicing import child_tensors
 from supernets.networks.supernet import Supernet
 

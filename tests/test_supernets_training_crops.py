@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from supernets import spaces
 from supernets.training.crops import Crops, cropped, drawn_crops
 from supernets.training.distributed import Group
+from supernets.training.images import network_input
 from supernets.training.machine import Machine
 from supernets.training.run import Run
 from tests.test_supernets_training_loop import RECIPE, columns
@@ -73,6 +74,15 @@ def test_without_shares_and_colours_nothing_is_drawn_but_mirrors(flip):
     assert (crops.mirrored.any(), crops.mirrored.all()) == (flip, False)
     mirrored = torch.from_numpy(crops.mirrored)[:, None, None, None]
     assert torch.equal(cropped(images, crops), torch.where(mirrored, images.flip(2), images))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [12, 20])
+def test_networks_get_crops_as_they_get_whole_images_with_channels_last(channels, side):
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 20, 20, channels), dtype=np.uint8))
+    crops = cropped(images, drawn_crops(4, 20, np.random.default_rng(1), 0.08, flip=True))
+    expected = (side * side * channels, 1, side * channels, channels)  # else grey images run through the network at half the speed
+    assert network_input(crops, side).stride() == network_input(images.numpy(), side).stride() == expected
 
 
 def test_parts_of_a_batch_are_the_rows_of_the_whole():

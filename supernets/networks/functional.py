@@ -89,6 +89,15 @@ class TorchOperations:
         return F.max_pool2d(x, kernel_size, stride, kernel_size // 2)
 
 
+def channels_last(x_NCHW: Tensor) -> Tensor:
+    """Return the tensor with channels-last strides.
+
+    `Tensor.contiguous` leaves a single-channel image as it is, since both layouts hold it in the same order; by its strides
+    the whole network would then run channels-first, at half the speed.
+    """
+    return torch.empty(x_NCHW.shape, dtype=x_NCHW.dtype, device=x_NCHW.device, memory_format=torch.channels_last).copy_(x_NCHW)
+
+
 def forward(blocks: Iterable[BlockSpec], x_NCHW: Tensor, tensors: Tensors, norm: Norm = running_norm, dropout: float = 0.0) -> Tensor:
     """Return the network's output on a batch: logits (N, classes) for a whole network, a map for part of one."""
     return run_blocks(blocks, x_NCHW, TorchOperations(tensors, norm, dropout))

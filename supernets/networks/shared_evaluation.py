@@ -24,7 +24,7 @@ from torch import Tensor
 
 from supernets.blocks import Convolution
 from supernets.networks.calibration import NormStatistics
-from supernets.networks.functional import Norm, Tensors, TorchOperations, fold, no_norm
+from supernets.networks.functional import Norm, Tensors, TorchOperations, channels_last, fold, no_norm
 from supernets.networks.prefix_tree import Path, Step, branch_depths, in_tree_order, path, shared_steps
 from supernets.networks.slicing import child_tensors
 from supernets.space import Architecture, SearchSpace
@@ -175,15 +175,6 @@ def _map_bytes(path: Path, depth: int) -> int:
 def _refuse_none(what: str, count: int, path: Path) -> None:
     if not count:
         raise ValueError(f"there are no {what} images of side {_side(path)}; expected at least one batch")
-
-
-def channels_last(x_NCHW: Tensor) -> Tensor:
-    """Return the tensor with channels-last strides.
-
-    `Tensor.contiguous` leaves a single-channel image as it is, since both layouts hold it in the same order; by its strides
-    the whole network would then run channels-first, at half the speed.
-    """
-    return torch.empty(x_NCHW.shape, dtype=x_NCHW.dtype, device=x_NCHW.device, memory_format=torch.channels_last).copy_(x_NCHW)
 
 
 def _run(path: Path, start: int, x: Tensor, operations: TorchOperations, keep: Mapping[int, list[Tensor]]) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from supernets.networks.functional import channels_last
 from supernets.training.image_rows import ImageRows
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -28,7 +29,7 @@ def network_input(images_NHWC: Pixels | Tensor, side: int) -> Tensor:
     x_NCHW = (pixels_NCHW.float() - 255 * PIXEL_MEAN) / (255 * PIXEL_STD)
     if x_NCHW.shape[2:] != (side, side):
         x_NCHW = F.interpolate(x_NCHW, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
-    return x_NCHW.contiguous(memory_format=torch.channels_last)
+    return channels_last(x_NCHW)
 
 
 def input_batches(images_NHWC: Pixels | ImageRows, side: int, batch_size: int, device: str | torch.device = "cpu") -> Iterator[Tensor]:
