@@ -1,5 +1,6 @@
 """AdbAgent on a real adbd with mksh and toybox under it; the runner is the native stand-in, `dumpsys` and `cmd` are scripts of these tests."""
 
+import itertools
 import random
 import threading
 import time
@@ -71,7 +72,7 @@ def test_cable_pulled_at_50_random_moments_loses_nothing_and_measures_nothing_tw
     large = {**MODELS, "large": rng.randbytes(1_000_000)}
     pulled = expected = 0
     counting = phone.counting_runner()
-    for attempt in range(40):
+    for attempt in itertools.count():  # a fast computer is done before the cable is pulled twice; the time limit of tests ends this
         wanted = [VisitPlan(f"{attempt}.{plan.id}", plan.models, plan.cycles) for plan in plans(16)] + [VisitPlan(f"{attempt}.large", ("large",), 1)]
         with phone.agent(runner=counting, timeout_s=10.0) as agent:
             agent.info()
@@ -82,7 +83,6 @@ def test_cable_pulled_at_50_random_moments_loses_nothing_and_measures_nothing_tw
         pulled += pulling.count
         if pulled >= RESETS:
             break
-    assert pulled >= RESETS
     assert phone.starts == expected
     phone.assert_left_empty()
 
