@@ -10,9 +10,9 @@ import math
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,9 @@ def trained(
 ) -> list[Outcome]:  # fmt: skip
     """Run each arm with each seed and return what came of them; a line is printed of each, and one of all, which begins with `what`."""
     began, seeds = time.monotonic(), 1 if options.quick else options.seeds
-    with _folder(options.out) as folder, ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
-        jobs = [Job(arm, seed, settings, options.images, folder) for seed in range(seeds) for arm, settings in arms.items()]
+    kept = tempfile.TemporaryDirectory() if options.out is None else nullcontext(options.out)
+    with kept as folder, ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
+        jobs = [Job(arm, seed, settings, options.images, Path(folder)) for seed in range(seeds) for arm, settings in arms.items()]
         outcomes = []
         for future in as_completed([pool.submit(run, job) for job in jobs]):
             outcomes.append(future.result())
@@ -67,15 +68,6 @@ def trained(
             print(f"  {last.arm}, seed {last.seed}: {next(iter(last.top1.values())):.2%}, {last.seconds:.0f} s of CPU", flush=True)
     print(f"{what}, {options.images}, {len(outcomes)} trainings in {(time.monotonic() - began) / 60:.1f} min")
     return sorted(outcomes, key=lambda outcome: outcome.seed)
-
-
-@contextmanager
-def _folder(given: Path | None) -> Iterator[Path]:
-    if given is not None:
-        yield given
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        yield Path(temporary)
 
 
 def told(outcomes: Sequence[Outcome], arms: Sequence[str], titles: Mapping[str, str]) -> float:
