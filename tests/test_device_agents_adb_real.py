@@ -72,7 +72,9 @@ def test_cable_pulled_at_50_random_moments_loses_nothing_and_measures_nothing_tw
     large = {**MODELS, "large": rng.randbytes(1_000_000)}
     pulled = expected = 0
     counting = phone.counting_runner()
-    for attempt in itertools.count():  # a fast computer is done before the cable is pulled twice; the time limit of tests ends this
+    attempts = itertools.count()  # a fast computer is done before the cable is pulled twice; the time limit of tests ends this
+    while pulled < RESETS:
+        attempt = next(attempts)
         wanted = [VisitPlan(f"{attempt}.{plan.id}", plan.models, plan.cycles) for plan in plans(16)] + [VisitPlan(f"{attempt}.large", ("large",), 1)]
         with phone.agent(runner=counting, timeout_s=10.0) as agent:
             agent.info()
@@ -81,8 +83,6 @@ def test_cable_pulled_at_50_random_moments_loses_nothing_and_measures_nothing_tw
         assert [visit.plan_id for visit in visits] == [plan.id for plan in wanted]
         expected += len(wanted)
         pulled += pulling.count
-        if pulled >= RESETS:
-            break
     assert phone.starts == expected
     phone.assert_left_empty()
 
