@@ -1,9 +1,12 @@
-"""`profiler collect` on a device that something happens to: it ends in one line, nothing is lost, and the same command goes on to a whole table."""
+"""`profiler collect` on a device that something happens to, or killed: nothing is lost, and the same command goes on to a whole table."""
 
 from __future__ import annotations
 
 import contextlib
+import random
+import signal
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from device_runs import RESOLUTION, SPACE, assert_table, refused, typed
+from device_runs import COMMAND, RESOLUTION, SPACE, assert_table, refused, typed, visits_of
 
 from luts.store import MeasurementStore
 
+KILLS = 10
 Visits = dict[tuple[str, str], tuple[int, ...]]
 
 
@@ -84,6 +88,25 @@ class Collecting:
         found = visits_with_samples(self.table) if self.table.exists() else {}
         assert self.seen.items() <= found.items(), "what was measured stays as it was"
         self.seen = found
+
+
+def killed_again_and_again(begun: Callable[[], object], longest_s: float, table: Path, *words: object) -> None:
+    """Run a command that fills a table, and kill it at moments up to so long after it began; no visit may be lost by that."""
+    rng = random.Random(4)
+    kept: dict[str, None] = {}
+    for _ in range(KILLS):
+        command = [*COMMAND, *(str(word) for word in words)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as collecting:
+            end = time.monotonic() + 60
+            while not begun() and collecting.poll() is None and time.monotonic() < end:
+                time.sleep(0.02)
+            time.sleep(rng.uniform(0.0, longest_s))
+            collecting.send_signal(signal.SIGKILL)
+            said = collecting.stderr.read().decode() if collecting.stderr else ""
+            assert collecting.wait() in (-signal.SIGKILL, 0), said
+        seen = dict.fromkeys(visits_of(table)) if table.exists() else {}
+        assert kept.keys() <= seen.keys(), "what was measured stays"
+        kept = seen
 
 
 def visits_with_samples(table: Path) -> Visits:

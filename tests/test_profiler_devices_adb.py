@@ -25,7 +25,6 @@ table whole. What an agent is tested for by itself is in D (test_device_agents_a
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from typing import Any
 
 import pytest
 from android_runner_builds import runner
+from collecting import killed_again_and_again
 from device_runs import COMMAND, RESOLUTION, SPACE, assert_table, declare, measure_little, refused, typed, visits_of, whole_run
 from real_adbd import RealAdbd, real_adbd
 from real_sshd import one_sshd
@@ -46,7 +46,6 @@ pytestmark = [pytest.mark.device_services, pytest.mark.timeout(600)]
 
 BATTERY = "#!/system/bin/sh\n[ $1 = battery ] && echo '  level: 80' && echo '  temperature: 250'\n"
 QUICK = {"least_s": 0.0, "warmup_s": 0.0}
-KILLS = 10
 
 
 @pytest.fixture(scope="module")
@@ -208,22 +207,10 @@ def test_names_that_a_user_gives_are_never_executed(
 def test_a_collection_that_is_killed_at_any_moment_goes_on_and_measures_nothing_twice(
     phone: dict[str, Any], adbd: RealAdbd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rng, table = random.Random(4), tmp_path / "phone.lut"
+    table = tmp_path / "phone.lut"
     declare(tmp_path, phone={**phone, "least_s": 0.02})
-    command = ["collect", "--device", "phone", "--space", SPACE, "--resolutions", str(RESOLUTION), "--preset", "quick", "--out", str(table)]
-    kept: dict[str, Any] = {}
-    for _ in range(KILLS):
-        with subprocess.Popen([*COMMAND, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as collecting:
-            begun = time.monotonic() + 60
-            while not list(adbd.path(FOLDER).glob("session/b*")) and collecting.poll() is None and time.monotonic() < begun:
-                time.sleep(0.02)
-            time.sleep(rng.uniform(0.0, 1.5))
-            collecting.send_signal(signal.SIGKILL)
-            said = collecting.stderr.read().decode() if collecting.stderr else ""
-            assert collecting.wait() in (-signal.SIGKILL, 0), said
-        seen = dict.fromkeys(visits_of(table)) if table.exists() else {}
-        assert kept.keys() <= seen.keys(), "what was measured stays"
-        kept = seen
+    command = ("collect", "--device", "phone", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick", "--out", table)
+    killed_again_and_again(lambda: list(adbd.path(FOLDER).glob("session/b*")), 1.5, table, *command)
     typed(capsys, *command)
     assert_table(table, ("alone",), device="phone")
     assert len(visits_of(table)) == len(set(visits_of(table)))

@@ -5,8 +5,6 @@ What works under qemu is stated, and no time is. The faults are listed in test_p
 
 from __future__ import annotations
 
-import random
-import signal
 import subprocess
 import sys
 import time
@@ -19,12 +17,12 @@ import pytest
 pytest.importorskip("asyncssh")
 pytest.importorskip("ai_edge_litert")
 from arm64_root import arm64_root
-from device_runs import COMMAND, RESOLUTION, SPACE, assert_table, declare, measure_little, refused, typed, visits_of, whole_run
+from collecting import killed_again_and_again
+from device_runs import RESOLUTION, SPACE, assert_table, declare, measure_little, refused, typed, visits_of, whole_run
 from real_sshd import Sshd, one_sshd
 
 pytestmark = [pytest.mark.device_services, pytest.mark.timeout(900)]
 
-KILLS = 10
 MODES = ("alone", "chain")
 
 
@@ -165,20 +163,8 @@ def test_names_that_a_user_gives_are_never_executed(pi: dict[str, Any], here: Pa
 def test_a_collection_that_is_killed_at_any_moment_goes_on_and_measures_nothing_twice(
     pi: dict[str, Any], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rng, table, place = random.Random(4), here / "pi.lut", Path(pi["folder"])
-    command = ["collect", "--device", "pi", "--space", SPACE, "--resolutions", str(RESOLUTION), "--preset", "quick", "--out", str(table)]
-    kept: dict[str, Any] = {}
-    for _ in range(KILLS):
-        with subprocess.Popen([*COMMAND, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as collecting:
-            end = time.monotonic() + 60
-            while not list(place.iterdir()) and collecting.poll() is None and time.monotonic() < end:
-                time.sleep(0.02)
-            time.sleep(rng.uniform(0.0, 3.0))
-            collecting.send_signal(signal.SIGKILL)
-            said = collecting.stderr.read().decode() if collecting.stderr else ""
-            assert collecting.wait() in (-signal.SIGKILL, 0), said
-        seen = dict.fromkeys(visits_of(table)) if table.exists() else {}
-        assert kept.keys() <= seen.keys(), "what was measured stays"
-        kept = seen
+    table, place = here / "pi.lut", Path(pi["folder"])
+    command = ("collect", "--device", "pi", "--space", SPACE, "--resolutions", RESOLUTION, "--preset", "quick", "--out", table)
+    killed_again_and_again(lambda: list(place.iterdir()), 3.0, table, *command)
     typed(capsys, *command)
     assert_table(table, MODES, device="pi")

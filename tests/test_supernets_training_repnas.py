@@ -17,7 +17,6 @@ from supernets.networks.checkpoint import KIND, read_tensors, supernet_metadata
 from supernets.networks.functional import forward
 from supernets.networks.gates import BranchBudget
 from supernets.spaces.repnas import BRANCHES
-from supernets.training.data import ImageData
 from supernets.training.images import input_batches
 from supernets.training.loop import train
 from supernets.training.machine import Machine
@@ -27,6 +26,7 @@ from supernets.training.repnas import PRESETS, RECIPES, small, three_phases
 from supernets.training.repnas_sampler import BUDGETED, CHOSEN, GATED, BranchSampler, BranchSettings
 from supernets.training.run import Run
 from supernets.training.state import TrainingError, read_state
+from tests.test_supernets_training_loop import Stopped, columns, stop_at
 
 pytestmark = pytest.mark.torch
 
@@ -35,23 +35,9 @@ SETTINGS = BranchSettings(BranchBudget(limit=9), learning_rate=0.05, weight_deca
 RECIPE = Recipe("test", three_phases((1, 2, 1), 0.05), batch_size=16, kernel_transform=False, gradient_norm=5.0, branches=SETTINGS)
 
 
-class Stopped(Exception):
-    pass
-
-
-def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise with a bright column where the label says."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, count)
-    images = rng.integers(0, 60, (count, 12, 12, 1), dtype=np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        image[:, 2 + 4 * label : 4 + 4 * label] += 150
-    return images, labels.astype(np.int64)
-
-
 @pytest.fixture(scope="module")
 def images():
-    return ImageData("columns", ("left", "middle", "right"), *(array for seed, count in enumerate((64, 24, 24)) for array in pictures(count, seed)))
+    return columns()
 
 
 @pytest.fixture(scope="module")
@@ -236,13 +222,8 @@ def test_the_trained_network_is_merged_and_judged_as_it_was_trained(space, image
 
 def test_a_stopped_training_ends_with_the_same_bits(space, images, undisturbed, tmp_path):
     for step in (3, 7, 14):
-
-        def progress(now, step=step):
-            if now.step == step:
-                raise Stopped
-
         with pytest.raises(Stopped):
-            train(space, images, RECIPE, tmp_path, 1, progress=progress, checkpoint_steps=2)
+            train(space, images, RECIPE, tmp_path, 1, progress=stop_at(step), checkpoint_steps=2)
     again = train(space, images, RECIPE, tmp_path, 1)
     assert again.trained_steps < again.steps
     assert list(again.history) == list(undisturbed.history)
