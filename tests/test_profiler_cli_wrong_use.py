@@ -70,7 +70,7 @@ def test_an_option_that_no_file_makes_right_is_refused(
         ("bignas-tiny", "small", "expected one of bignas, bignas-paper, bignas-small"),
         ("repnas-tiny", "bignas-small", "expected one of repnas-paper, repnas-release, repnas-small"),
         ("mnasnet-tiny", "repnas-small", "expected one of bignas, bignas-paper, bignas-small"),
-        ("ofa-resnet50-tiny", "small", "expected one of imagenet-resnet, small-resnet, bignas"),
+        ("ofa-resnet50-tiny", "small", "expected one of imagenet-resnet, small-resnet, small-resnet-long, bignas"),
         (TINY, "small-resnet", "expected one of imagenet, small, small-long, cifar, bignas"),
     ],
 )

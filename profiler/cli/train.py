@@ -22,7 +22,7 @@ def command(
         typer.Option(
             "--recipe",
             help="Progressive shrinking: small (minutes on a CPU), small-long, cifar, imagenet (Once-for-All's own); of ResNet-50: small-resnet,"
-            " imagenet-resnet."
+            " small-resnet-long, imagenet-resnet."
             " Sandwich rule: bignas-small, bignas, bignas-paper. Searched branches: repnas-small, repnas-paper, repnas-release.",
         ),
     ] = "small",

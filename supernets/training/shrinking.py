@@ -133,8 +133,22 @@ def small_resnet() -> Recipe:
     )  # fmt: skip
 
 
+def small_resnet_long() -> Recipe:
+    """Return a recipe of 26 epochs for the tiny ResNet space on some thousand grey images."""
+    return Recipe(
+        "small-resnet-long",
+        (
+            Phase("full", 10, 0.1, FULL_RESNET, ("largest",), warmup_epochs=0.5),
+            taught("depth", 2, 0.05, RESNET_DEPTH, 1, teacher="full_network"),
+            taught("expand", 4, 0.05, FULL_WIDTH, 2, teacher="full_network", **SORT),
+            taught("width", 10, 0.1, {}, 2, teacher="full_network"),
+        ),
+        crop_padding=2, kernel_transform=False,
+    )  # fmt: skip
+
+
 MOBILE = {"imagenet": imagenet, "small": small, "small-long": small_long, "cifar": cifar}
-RESNET = {"imagenet-resnet": imagenet_resnet, "small-resnet": small_resnet}
+RESNET = {"imagenet-resnet": imagenet_resnet, "small-resnet": small_resnet, "small-resnet-long": small_resnet_long}
 RECIPES = {**MOBILE, **RESNET}
 
 
