@@ -115,6 +115,7 @@ def test_idx_files_are_read_plain_and_compressed(tmp_path):
     data = open_images(str(tmp_path), validation_images=1)
     assert data.classes == 3 and len(data.train_images) == 11
     assert np.array_equal(data.test_images[..., 0], images[:4]) and data.test_labels.dtype == np.int64
+    assert data.train_images.flags.writeable and data.test_images.flags.writeable, "PyTorch warns of pixels that it could write into and must not"
 
 
 @pytest.mark.parametrize(("content", "message"), [

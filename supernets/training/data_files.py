@@ -51,7 +51,7 @@ def read_idx(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     shape = tuple(np.frombuffer(data[4:header], dtype=">u4").tolist())
     if len(data) - header != math.prod(shape):
         raise ValueError(f"file {str(path)!r} holds {len(data) - header} bytes; its header says {math.prod(shape)}, so fetch it again")
-    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape).copy()  # bytes are read-only, of which PyTorch would warn
 
 
 def read_idx_folder(folder: Path) -> Arrays:

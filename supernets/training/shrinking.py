@@ -134,16 +134,19 @@ def small_resnet() -> Recipe:
 
 
 def small_resnet_long() -> Recipe:
-    """Return a recipe of 26 epochs for the tiny ResNet space on some thousand grey images."""
+    """Return a recipe of 26 epochs for the tiny ResNet space on some thousand grey images.
+
+    Rates are high for so few steps, as in `small_long`.
+    """
     return Recipe(
         "small-resnet-long",
         (
-            Phase("full", 10, 0.1, FULL_RESNET, ("largest",), warmup_epochs=0.5),
-            taught("depth", 2, 0.05, RESNET_DEPTH, 1, teacher="full_network"),
-            taught("expand", 4, 0.05, FULL_WIDTH, 2, teacher="full_network", **SORT),
-            taught("width", 10, 0.1, {}, 2, teacher="full_network"),
+            Phase("full", 10, 0.2, FULL_RESNET, ("largest",), warmup_epochs=0.5),
+            taught("depth", 2, 0.1, RESNET_DEPTH, 1, teacher="full_network"),
+            taught("expand", 4, 0.1, FULL_WIDTH, 2, teacher="full_network", **SORT),
+            taught("width", 10, 0.2, {}, 2, teacher="full_network"),
         ),
-        crop_padding=2, kernel_transform=False,
+        crop_padding=2, kernel_transform=False, zero_last_norms=True, gradient_norm=5.0,
     )  # fmt: skip
 
 
