@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from ablation import Job, Outcome, parser, refuse_loss, told, trained
 
+from profiler.cli.matching import refuse_recipe_of_another_space
+from supernets.spaces import space as search_space
 from supernets.training.phases import Recipe
 
 RANDOM_SUBNETS = 12
@@ -25,7 +27,6 @@ def run(job: Job) -> Outcome:
     import torch
 
     from supernets.networks.checkpoint import load_supernet
-    from supernets.spaces import space as search_space
     from supernets.training.data import open_images
     from supernets.training.loop import train
     from supernets.training.validation import accuracy
@@ -58,7 +59,13 @@ def epochs_of(options: argparse.Namespace) -> float:
 
 
 def compare(options: argparse.Namespace, recipes: Mapping[str, Recipe]) -> None:
-    """Train, judge and print; exits with 1 where the first arm does not beat the second on random subnets."""
+    """Train, judge and print; exits with 1 where the first arm does not beat the second on random subnets, or where space and recipes do not fit."""
+    try:
+        space = search_space(options.space)
+        for recipe in recipes.values():
+            refuse_recipe_of_another_space(recipe, space)
+    except (ValueError, LookupError) as error:
+        raise SystemExit(str(error)) from error
     common = {"space": options.space, "random_subnets": 1 if options.quick else RANDOM_SUBNETS}
     arms = {arm: {**common, "recipe": recipe.to_dict()} for arm, recipe in recipes.items()}
     outcomes = trained(options, run, arms, f"{options.space}, {epochs_of(options):g} epochs a training")
