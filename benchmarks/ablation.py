@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from supernets.training.data import open_images
+
 
 @dataclass(frozen=True)
 class Job:
@@ -46,17 +48,42 @@ def parser(description: str, seeds: int) -> argparse.ArgumentParser:
     """Return a parser of the options that every ablation has."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--images", default="fashion-mnist-subset", help="as `profiler train --images` takes them (default: the images shipped)")
-    made.add_argument("--seeds", type=int, default=seeds)
-    made.add_argument("--workers", type=int, default=2, help="processes of one thread")
+    made.add_argument("--seeds", type=at_least_one, default=seeds)
+    made.add_argument("--workers", type=at_least_one, default=2, help="processes of one thread")
     made.add_argument("--out", type=Path, help="a folder that keeps the trainings; a stopped run goes on")
     made.add_argument("--quick", action="store_true", help="a few steps of one seed: whether all runs, not what comes out")
     return made
 
 
+def at_least_one(text: str) -> int:
+    """Return the whole number an option gives."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def more_than_zero(text: str) -> float:
+    """Return the number an option gives."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
+
+
 def trained(
     options: argparse.Namespace, run: Callable[[Job], Outcome], arms: Mapping[str, Mapping[str, Any]], what: str
 ) -> list[Outcome]:  # fmt: skip
-    """Run each arm with each seed and return what came of them; a line is printed of each, and one of all, which begins with `what`."""
+    """Run each arm with each seed and return what came of them; a line is printed of each, and one of all, which begins with `what`.
+
+    Images that cannot be read end the script with exit status 1 and one sentence.
+    """
+    try:
+        open_images(options.images)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
     began, seeds = time.monotonic(), 1 if options.quick else options.seeds
     kept = tempfile.TemporaryDirectory() if options.out is None else nullcontext(options.out)
     with kept as folder, ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:

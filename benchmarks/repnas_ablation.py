@@ -19,7 +19,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from ablation import Job, Outcome, parser, refuse_loss, told, trained
+from ablation import Job, Outcome, more_than_zero, parser, refuse_loss, told, trained
 
 SPACE = "repnas-tiny"
 ARMS = ("searched", "random", "plain")
@@ -57,7 +57,7 @@ def run(job: Job) -> Outcome:
 def main() -> None:
     """Train, judge and print."""
     made = parser(__doc__, seeds=5)
-    made.add_argument("--epochs", type=float, default=EPOCHS, help="of each training")
+    made.add_argument("--epochs", type=more_than_zero, default=EPOCHS, help="of each training")
     options = made.parse_args()
     epochs = QUICK_EPOCHS if options.quick else options.epochs
     outcomes = trained(options, run, {arm: {"stretched": epochs / EPOCHS} for arm in ARMS}, f"{SPACE}, {epochs:g} epochs a training")

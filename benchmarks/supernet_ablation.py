@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from ablation import Job, Outcome, parser, refuse_loss, told, trained
+from ablation import Job, Outcome, more_than_zero, parser, refuse_loss, told, trained
 
 from profiler.cli.matching import refuse_recipe_of_another_space
 from supernets.spaces import space as search_space
@@ -49,7 +49,7 @@ def supernet_parser(description: str, space: str, epochs: float) -> argparse.Arg
     """Return a parser of the options that these ablations have."""
     made = parser(description, seeds=3)
     made.add_argument("--space", default=space, help="as `profiler train --space` takes it")
-    made.add_argument("--epochs", type=float, default=epochs, help="of each training")
+    made.add_argument("--epochs", type=more_than_zero, default=epochs, help="of each training")
     return made
 
 
