@@ -47,7 +47,7 @@ class Outcome:
 def parser(description: str, seeds: int) -> argparse.ArgumentParser:
     """Return a parser of the options that every ablation has."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--images", default="fashion-mnist-subset", help="as `profiler train --images` takes them (default: the images shipped)")
+    made.add_argument("--images", default="fashion-mnist-subset", help="as `profiler train --images` takes them (default: %(default)s)")
     made.add_argument("--seeds", type=at_least_one, default=seeds)
     made.add_argument("--workers", type=at_least_one, default=2, help="processes of one thread")
     made.add_argument("--out", type=Path, help="a folder that keeps the trainings; a stopped run goes on")

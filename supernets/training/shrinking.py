@@ -120,24 +120,24 @@ def imagenet_resnet() -> Recipe:
 
 
 def small_resnet() -> Recipe:
-    """Return the recipe for the tiny ResNet space on some thousand grey images."""
+    """Return the recipe for the tiny ResNet space on some thousand grey images.
+
+    Rates are high for so few steps, as in `small_long`; the last phase has as many subnets a step as that of `imagenet_resnet`.
+    """
     return Recipe(
         "small-resnet",
         (
-            Phase("full", 5, 0.05, FULL_RESNET, ("largest",), warmup_epochs=0.5),
-            taught("depth", 1, 0.03, RESNET_DEPTH, 1),
-            taught("expand", 2, 0.03, FULL_WIDTH, 2, **SORT),
-            taught("width", 3, 0.03, {}, 2),
+            Phase("full", 6, 0.2, FULL_RESNET, ("largest",), warmup_epochs=0.5),
+            taught("depth", 0.5, 0.1, RESNET_DEPTH, 1, teacher="full_network"),
+            taught("expand", 0.5, 0.1, FULL_WIDTH, 2, teacher="full_network", **SORT),
+            taught("width", 5, 0.1, {}, 4, teacher="full_network"),
         ),
-        crop_padding=2, kernel_transform=False,
+        crop_padding=2, kernel_transform=False, zero_last_norms=True, gradient_norm=5.0,
     )  # fmt: skip
 
 
 def small_resnet_long() -> Recipe:
-    """Return a recipe of 26 epochs for the tiny ResNet space on some thousand grey images.
-
-    Rates are high for so few steps, as in `small_long`.
-    """
+    """Return a recipe of 26 epochs for the tiny ResNet space on some thousand grey images."""
     return Recipe(
         "small-resnet-long",
         (
