@@ -109,6 +109,23 @@ def test_branches_alone_are_what_their_names_say():
     torch.testing.assert_close(together, sum(expected.values()).relu(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("side", [8, 9])
+def test_a_strided_branch_of_one_pixel_is_no_strided_convolution(side, monkeypatch):
+    block = replace(BLOCK, input_side=side, stride=2)
+    tensors = random_branched_tensors([block], {NAME: [POINT]}, torch.Generator().manual_seed(0))
+    weight = tensors[f"{NAME}.weight"].requires_grad_()
+    x = torch.randn(2, 6, side, side, generator=torch.Generator().manual_seed(1))
+    strided = F.conv2d(x, weight[..., 2:3, 2:3], None, 2)
+    wanted = F.relu(F.batch_norm(strided, None, None, tensors[f"{NAME}.{POINT}.bn.weight"], tensors[f"{NAME}.{POINT}.bn.bias"], training=True))
+    strides, convolve = [], F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda x, weight, bias, stride, *others: strides.append(stride) or convolve(x, weight, bias, stride, *others))
+    found = branched_forward([block], x, tensors, {NAME: [POINT]}, batch_norm)
+    assert strides == [1], "oneDNN may write outside its memory at another"
+    torch.testing.assert_close(found, wanted)
+    seen = torch.randn(found.shape, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(*(torch.autograd.grad(answer, weight, seen)[0] for answer in (found, wanted)), atol=1e-4, rtol=1e-4)
+
+
 def test_gates_scale_their_branches():
     tensors = random_branched_tensors([BLOCK], {NAME: BRANCHES}, torch.Generator().manual_seed(0))
     x, kept = torch.randn(2, 6, 8, 8, generator=torch.Generator().manual_seed(1)), {NAME: (KXK, POINT)}

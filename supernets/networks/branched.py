@@ -61,8 +61,10 @@ class BranchedOperations(TorchOperations):
         elif branch in (POINT_KXK, POINT_AVERAGE):
             y = self._two_parts(x, convolution, branch)
         else:
-            weight = branch_weight(convolution, branch, self._tensors)
-            y = F.conv2d(x, weight, None, convolution.stride, (weight.shape[-2] // 2, weight.shape[-1] // 2), 1, convolution.groups)
+            weight, stride = branch_weight(convolution, branch, self._tensors), convolution.stride
+            if weight.shape[-2:] == (1, 1) and stride > 1:  # oneDNN's gradient of such a weight wrote outside its memory on wide maps (torch 2.13)
+                x, stride = x[..., ::stride, ::stride], 1
+            y = F.conv2d(x, weight, None, stride, (weight.shape[-2] // 2, weight.shape[-1] // 2), 1, convolution.groups)
         return self._norm(y, norm_name(convolution, branch), self._tensors)
 
     def _two_parts(self, x: Tensor, convolution: Convolution, branch: str) -> Tensor:
