@@ -1,4 +1,5 @@
 # ruff: noqa: E402  (torch may be missing: the imports below it need it)
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -83,11 +84,17 @@ def test_groups_are_sorted_apart_with_ties_in_order():
     assert descending_in_groups(torch.tensor([1.0, 3.0, 3.0, 9.0, 5.0, 7.0]), [3, 6]).tolist() == [1, 2, 0, 3, 5, 4]
 
 
-def test_bottlenecks_are_sorted_on_both_sides_of_their_spatial_convolution():
+@pytest.fixture(scope="module")
+def resnet():
+    """The tiny ResNet space, tensors with norms and biases that differ, and the part of the space whose maps between blocks are all full."""
     space = spaces.space("ofa-resnet50-tiny")
     generator = torch.Generator().manual_seed(3)
-    fresh = supernet_tensors(space, seed=1)
-    before = {name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator) for name, tensor in fresh.items()}
+    tensors = {name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator) for name, tensor in supernet_tensors(space, seed=1).items()}
+    return space, tensors, space.restrict({choice.name: choice.allowed[-1:] for choice in space.choices if choice.kind in ("width", "inner_width")})
+
+
+def test_bottlenecks_are_sorted_on_both_sides_of_their_spatial_convolution(resnet):
+    space, before, _ = resnet
     widest = {choice.name: choice.allowed[-1:] for choice in space.choices if choice.kind in ("width", "inner_width", "expand_ratio")}
     after = sorted_channels(before, space, space.restrict(widest))
     torch.testing.assert_close(run(space, after, space.largest()), run(space, before, space.largest()), atol=1e-4, rtol=1e-4)
@@ -96,6 +103,42 @@ def test_bottlenecks_are_sorted_on_both_sides_of_their_spatial_convolution():
         found = importance(after, f"stage2.block0.{part}")
         torch.testing.assert_close(found, importance(before, f"stage2.block0.{part}").sort(descending=True).values)
         assert not torch.equal(found, importance(before, f"stage2.block0.{part}"))
+
+
+READERS = {
+    "stem": ("stem_middle.conv", "stem_out.conv"),
+    "stem_out": ("stage1.block0.reduce", "stage1.block0.shortcut"),
+    "stage2": ("stage2.block1.reduce", "stage2.block2.reduce", "stage3.block0.reduce", "stage3.block0.shortcut"),
+    "stage3": ("stage3.block1.reduce", "stage3.block2.reduce", "classifier.conv"),
+}
+
+
+@pytest.mark.parametrize("readers", READERS.values(), ids=READERS)
+def test_maps_between_bottlenecks_are_sorted_by_all_that_read_them(resnet, readers):
+    space, before, full_width = resnet
+    after = sorted_channels(before, space, full_width)
+    summed = [sum(importance(tensors, reader) for reader in readers) for tensors in (before, after)]
+    torch.testing.assert_close(summed[1], summed[0].sort(descending=True).values)
+    assert not torch.equal(summed[0], summed[1])
+
+
+def test_sorting_maps_between_bottlenecks_keeps_the_outputs_of_every_child_of_full_width(resnet):
+    space, before, full_width = resnet
+    after = sorted_channels(before, space, full_width)
+    children = full_width.decode(full_width.sample_different(6, np.random.default_rng(0)))
+    assert {child["stem.middle"] for child in children} == {0, 1}, "with and without the stem's second convolution"
+    for child in children:
+        torch.testing.assert_close(run(space, after, child), run(space, before, child), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("width", ["stem.inner_width", "stem.width", "stage2.width"])
+def test_maps_between_bottlenecks_stay_in_order_once_a_narrower_one_is_trained(resnet, width):
+    space, before, full_width = resnet
+    kept = {choice.name: choice.allowed for choice in full_width.choices if choice.name != width}
+    after = sorted_channels(before, space, space.restrict(kept))
+    assert torch.equal(after["stem.conv.weight"], before["stem.conv.weight"])
+    assert torch.equal(after["stage1.block0.shortcut.weight"], before["stage1.block0.shortcut.weight"])
+    assert torch.equal(after["classifier.conv.weight"], before["classifier.conv.weight"])
 
 
 def test_a_second_sorting_of_bottlenecks_leaves_released_children_alone():

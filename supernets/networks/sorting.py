@@ -6,6 +6,9 @@ an inner channel of its squeeze-and-excitation, of the `se_expand` weights that 
 each sorted by the convolution that reads it. The block computes the same after the permutation. Where children of smaller widths are
 trained already, channels move only between neighbouring widths (inside a *group*), so those children compute the same as well.
 Once-for-All itself keeps no groups in the squeeze-and-excitation, which changes its trained children there.
+
+The maps between bottlenecks are sorted by all convolutions that read them, as long as no child with a narrower one is trained.
+Once-for-All leaves those in the order they have.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from torch import Tensor
 
 from supernets.blocks import BlockSpec
 from supernets.networks.functional import Tensors
+from supernets.networks.streams import Stream, inner_streams
 from supernets.places import Place, places
 from supernets.space import SearchSpace
 
 
 def sorted_channels(tensors: Tensors, space: SearchSpace, released: SearchSpace) -> dict[str, Tensor]:
-    """Return the tensors with the inner channels of every block of elastic width in order of importance.
+    """Return the tensors with the inner channels of every block of elastic width, and those between bottlenecks, in order of importance.
 
     `space` is the whole space, `released` the part of it whose children are trained so far.
     """
@@ -36,6 +40,10 @@ def sorted_channels(tensors: Tensors, space: SearchSpace, released: SearchSpace)
             trained = _widths(kept[place.name]) if place.name in kept else []
             sort = _sort_bottleneck if block.operator == "bottleneck" else _sort_block
             sort(result, block, [*trained, (block.mid_channels, block.se_channels)])
+    streams = inner_streams(space.blocks(space.largest()))
+    if all(stream.place in kept and _output_widths(kept[stream.place]) == {stream.channels} for stream in streams):
+        for stream in streams:
+            _sort_stream(result, stream)
     return result
 
 
@@ -55,6 +63,10 @@ def _blocks(place: Place) -> list[BlockSpec]:
 def _widths(place: Place) -> list[tuple[int, int]]:
     """Return the different (mid, squeeze-and-excitation) widths of a place, narrowest first."""
     return sorted({(block.mid_channels, block.se_channels) for block in _blocks(place) if block.operator in ("mbconv", "bottleneck")})
+
+
+def _output_widths(place: Place) -> set[int]:
+    return {block.out_channels for block in _blocks(place)}
 
 
 def _largest(place: Place) -> BlockSpec:
@@ -82,6 +94,12 @@ def _sort_bottleneck(tensors: dict[str, Tensor], block: BlockSpec, released_widt
         _permute(tensors, _importance(tensors[f"{block.name}.{reads}.weight"]), bounds, {
             0: [f"{block.name}.{writes}.{tensor}" for tensor in ("weight", "bn.weight", "bn.bias")], 1: [f"{block.name}.{reads}.weight"],
         })  # fmt: skip
+
+
+def _sort_stream(tensors: dict[str, Tensor], stream: Stream) -> None:
+    importance = torch.stack([_importance(tensors[f"{reader}.weight"]) for reader in stream.readers]).sum(0)
+    written = [f"{writer}.{tensor}" for writer in stream.writers for tensor in ("weight", "bias", "bn.weight", "bn.bias")]
+    _permute(tensors, importance, [stream.channels], {0: written, 1: [f"{reader}.weight" for reader in stream.readers]})
 
 
 def _importance(weight: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Progressive shrinking (Once-for-All, section 3.3 and appendix B) as recipes, and the corners of a space that it is judged at.
 
 Resolution is elastic throughout; then kernel, depth and width become so, each in its phases, the largest network teaching.
-Before widths shrink, channels are sorted by importance, inside the groups that are released already.
+Before widths shrink, channels are sorted by importance: inside blocks in the groups that are released already, between a
+ResNet's blocks before the first narrower one is trained.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def imagenet_resnet() -> Recipe:
             Phase("full", 180, 2.6, FULL_RESNET, ("largest",)),
             taught("depth", 120, 0.24, RESNET_DEPTH, 2, warmup_epochs=5, **student),
             taught("expand", 120, 0.24, FULL_WIDTH, 4, warmup_epochs=5, **student, **SORT),
-            taught("width", 120, 0.24, {}, 4, warmup_epochs=5, **student),
+            taught("width", 120, 0.24, {}, 4, warmup_epochs=5, **student, **SORT),
         ),
         batch_size=2048, kernel_transform=False, validation="epoch", **AUGMENTATION,
     )  # fmt: skip
@@ -130,7 +131,7 @@ def small_resnet() -> Recipe:
             Phase("full", 6, 0.2, FULL_RESNET, ("largest",), warmup_epochs=0.5),
             taught("depth", 0.5, 0.1, RESNET_DEPTH, 1, teacher="full_network"),
             taught("expand", 0.5, 0.1, FULL_WIDTH, 2, teacher="full_network", **SORT),
-            taught("width", 5, 0.1, {}, 4, teacher="full_network"),
+            taught("width", 5, 0.1, {}, 4, teacher="full_network", **SORT),
         ),
         crop_padding=2, kernel_transform=False, zero_last_norms=True, gradient_norm=5.0,
     )  # fmt: skip
@@ -144,7 +145,7 @@ def small_resnet_long() -> Recipe:
             Phase("full", 10, 0.2, FULL_RESNET, ("largest",), warmup_epochs=0.5),
             taught("depth", 2, 0.1, RESNET_DEPTH, 1, teacher="full_network"),
             taught("expand", 4, 0.1, FULL_WIDTH, 2, teacher="full_network", **SORT),
-            taught("width", 10, 0.2, {}, 2, teacher="full_network"),
+            taught("width", 10, 0.2, {}, 2, teacher="full_network", **SORT),
         ),
         crop_padding=2, kernel_transform=False, zero_last_norms=True, gradient_norm=5.0,
     )  # fmt: skip
