@@ -28,6 +28,7 @@ def w1_0() -> SearchSpace:
         "ofa-proxyless-tiny",
         "ofa-resnet50",
         "ofa-resnet50-tiny",
+        "ofa-resnet50-tiny-w0.5",
     ],
 )
 def test_both_dialects_round_trip(name: str, dialect: str) -> None:

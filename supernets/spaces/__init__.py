@@ -29,6 +29,7 @@ SPACES = {
     "ofa-proxyless-tiny": "supernets.spaces.ofa_proxyless:tiny",
     "ofa-resnet50": "supernets.spaces.ofa_resnet50:imagenet",
     "ofa-resnet50-tiny": "supernets.spaces.ofa_resnet50:tiny",
+    "ofa-resnet50-tiny-w0.5": "supernets.spaces.ofa_resnet50:tiny_w0_5",
     "bignas": "supernets.spaces.bignas:imagenet",
     "bignas-tiny": "supernets.spaces.bignas:tiny",
     "attentivenas": "supernets.spaces.attentivenas:imagenet",

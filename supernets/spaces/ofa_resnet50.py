@@ -6,7 +6,7 @@ here it has two values, and equal networks are equal architectures (`ofa_config`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from supernets.blocks import BlockSpec, make_divisible
@@ -46,6 +46,10 @@ TINY = ResNetTable(
     stages=(Stage(64, 1, 1), Stage(128, 2, 1), Stage(256, 2, 1)),
 )  # fmt: skip
 
+TINY_W0_5 = replace(  # half the channels, in multiples of 8
+    TINY, name="ofa-resnet50-tiny-w0.5", stem_channels=24, stages=(Stage(32, 1, 1), Stage(64, 2, 1), Stage(128, 2, 1))
+)
+
 
 def imagenet(options: SpaceOptions) -> SearchSpace:
     """Return the ImageNet space."""
@@ -57,13 +61,18 @@ def tiny(options: SpaceOptions) -> SearchSpace:
     return resnet_space(TINY, options)
 
 
+def tiny_w0_5(options: SpaceOptions) -> SearchSpace:
+    """Return the space of networks half as wide, for images of 28 to 32 pixels, grey unless told otherwise."""
+    return resnet_space(TINY_W0_5, options)
+
+
 def widths(channels: int) -> tuple[int, ...]:
-    """Return the channels of each width index."""
-    return tuple(make_divisible(channels * multiplier) for multiplier in WIDTH_MULTIPLIERS)
+    """Return the different channels of the width multipliers; two of them may come to one number."""
+    return tuple(dict.fromkeys(make_divisible(channels * multiplier) for multiplier in WIDTH_MULTIPLIERS))
 
 
 def stem_inner_widths(channels: int) -> tuple[int, ...]:
-    """Return the stem's inner channels of each width index, which may repeat."""
+    """Return the stem's inner channels of each of its widths, which may repeat."""
     return tuple(make_divisible(width // 2) for width in widths(channels))
 
 
