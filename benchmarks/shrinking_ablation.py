@@ -4,8 +4,9 @@
                        largest network teaching
     from the start     the same phases, rates and numbers of subnets a step, but all of them random subnets of the whole space, and labels
                        alone
-    two at once        from the start with a schedule of its own: two random subnets in every step, the first phase's rate, falling once over
+    one at once        from the start with a schedule of its own: one random subnet in every step, the first phase's rate, falling once over
                        all epochs
+    two at once        the same with two random subnets in every step
 
 Narrow networks and all of Fashion-MNIST, so that the largest network, when it begins to teach, is ahead of what random subnets come to. The
 exit status is 1 if shrinking is not ahead of the second on random subnets in the mean over the seeds.
@@ -38,11 +39,13 @@ def arms(shrinking: Recipe, epochs: float) -> Mapping[str, Recipe]:
         Phase(phase.name, phase.epochs, phase.learning_rate, children=("random",) * len(phase.children), warmup_epochs=phase.warmup_epochs)
         for phase in phases
     )
-    everything = Phase("everything", epochs, first.learning_rate, children=("random", "random"), warmup_epochs=first.warmup_epochs)
+    one = Phase("everything", epochs, first.learning_rate, children=("random",), warmup_epochs=first.warmup_epochs)
+    two = replace(one, children=("random", "random"))
     return {
         "shrinking": replace(shrinking, phases=phases),
         "from the start": replace(shrinking, name="from-the-start", phases=mirrored),
-        "two at once": replace(shrinking, name="two-at-once", phases=(everything,)),
+        "one at once": replace(shrinking, name="one-at-once", phases=(one,)),
+        "two at once": replace(shrinking, name="two-at-once", phases=(two,)),
     }
 
 
