@@ -40,7 +40,7 @@ def test_resnet_recipes_shrink_depth_then_expansion_then_width(name):
     kinds = [{choice.kind for choice in part.choices if len(choice.allowed) > 1} for part in parts]
     assert kinds == [{"resolution"}, {"resolution", "extra_depth", "middle"}, {"resolution", "extra_depth", "middle", "expand_ratio"},
                      {choice.kind for choice in whole.choices}]  # fmt: skip
-    assert [phase.actions for phase in phases] == [(), (), ("sort_channels",), ()]
+    assert [phase.actions for phase in phases] == [(), (), ("sort_channels",), ("sort_channels",)], "before inner and before outer widths shrink"
 
 
 def test_largest_is_each_choices_own_value():
