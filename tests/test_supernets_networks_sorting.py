@@ -8,6 +8,7 @@ from supernets import spaces
 from supernets.networks.functional import batch_norm, forward
 from supernets.networks.slicing import child_tensors
 from supernets.networks.sorting import descending_in_groups, sorted_channels
+from supernets.networks.streams import inner_streams
 from supernets.networks.supernet import supernet_tensors
 
 pytestmark = pytest.mark.torch
@@ -139,6 +140,12 @@ def test_maps_between_bottlenecks_stay_in_order_once_a_narrower_one_is_trained(r
     assert torch.equal(after["stem.conv.weight"], before["stem.conv.weight"])
     assert torch.equal(after["stage1.block0.shortcut.weight"], before["stage1.block0.shortcut.weight"])
     assert torch.equal(after["classifier.conv.weight"], before["classifier.conv.weight"])
+
+
+@pytest.mark.parametrize("name", ["repvgg-tiny", "repnas-tiny", "bignas-tiny", "mnasnet-tiny", "ofa-mobilenetv3-tiny"])
+def test_maps_between_other_blocks_are_nobodys_to_sort(name):
+    space = spaces.space(name)
+    assert inner_streams(space.blocks(space.largest())) == [], "branches and channel-wise filters would have to move with them"
 
 
 def test_a_second_sorting_of_bottlenecks_leaves_released_children_alone():

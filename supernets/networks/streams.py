@@ -26,9 +26,11 @@ class Stream:
 def inner_streams(blocks: Iterable[BlockSpec]) -> list[Stream]:
     """Return the maps of a network of bottlenecks, in order, without its input and its output.
 
-    A network with blocks that work on a map's channels one by one, or in groups, has none here.
+    A network without any, or with blocks that work on a map's channels one by one or in groups, has none here.
     """
-    streams = [Stream("input", 0)]
+    blocks, streams = list(blocks), [Stream("input", 0)]
+    if not any(block.operator == "bottleneck" for block in blocks):
+        return []
     for block in blocks:
         if block.operator in ("pool", "max_pool"):
             continue
