@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 import pytest
@@ -172,12 +171,8 @@ def test_closing_from_another_thread_ends_a_visit_with_one_clear_line(server, tm
 def test_an_interrupt_during_a_visit_ends_the_worker(server, tmp_path):
     interrupts = f"os.kill({os.getpid()}, signal.SIGINT)\ntime.sleep(60)"
     packed = misbehaving(tmp_path / "altered", f"open(os.environ['HOME'] + '/pid', 'w').write(str(os.getpid()))\n{interrupts}")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore SIGINT, and so would this test
-    try:
-        with pytest.raises(KeyboardInterrupt), echo(server, worker_archive=packed) as agent:
-            visits(agent)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt), echo(server, worker_archive=packed) as agent:
+        visits(agent)
     assert until(lambda: not is_running(int((server.home / "pid").read_text())))
 
 

@@ -17,10 +17,9 @@ from luts.interrupts import held_back
 from luts.store import MeasurementStore, Subject
 
 WRITER = """
-import signal, sys
+import sys
 import numpy as np
 from luts.store import MeasurementStore, Subject
-signal.signal(signal.SIGINT, signal.default_int_handler)
 with MeasurementStore(sys.argv[1]) as store:
     store.add_subjects([Subject("a", "block", "", {})])
     begun = len(store.finished_plans())
@@ -29,14 +28,6 @@ with MeasurementStore(sys.argv[1]) as store:
         store.add_visit(f"v{number}", "alone", 0, ["a"], np.array([[number + 1]]))
         print(number, flush=True)
 """
-
-
-@pytest.fixture
-def interrupts():
-    """Ctrl-C is an exception, however these tests were started."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def interrupted_at_random_moments(store, seconds):
@@ -58,7 +49,7 @@ def interrupted_at_random_moments(store, seconds):
     return written
 
 
-def test_writing_goes_on_after_interrupts_and_nothing_that_was_reported_is_lost(tmp_path, interrupts):
+def test_writing_goes_on_after_interrupts_and_nothing_that_was_reported_is_lost(tmp_path):
     path = tmp_path / "cpu.lut"
     with MeasurementStore(path) as store:
         store.add_subjects([Subject("a", "block", "", {})])

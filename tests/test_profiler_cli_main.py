@@ -15,9 +15,8 @@ from profiler.cli.main import run
 
 ROOT = Path(__file__).parent.parent
 TINY = "ofa-mobilenetv3-tiny"
-# A child's signals may be ignored where the tests run in a shell's background, so each takes Python's own handling first.
-CHILD = "import os, signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-INTERRUPTED_IMPORT = f"""{CHILD}
+INTERRUPTED_IMPORT = """
+import os, signal, sys, time
 class Interrupting:
     def find_spec(self, name, path, target=None):
         if name == sys.argv[1]:
@@ -26,7 +25,8 @@ from profiler.cli.main import main
 sys.meta_path.insert(0, Interrupting())
 main(["spaces"])
 """
-INTERRUPTED_DESTRUCTOR = f"""{CHILD}
+INTERRUPTED_DESTRUCTOR = """
+import os, signal, sys, time
 import profiler.overview
 class Trap:
     def __del__(self):
@@ -39,7 +39,8 @@ profiler.overview.space_overview = endless
 from profiler.cli.main import main
 main(["spaces"])
 """
-TERMINATED = f"""{CHILD}
+TERMINATED = """
+import os, signal, sys, time
 import profiler.overview
 def endless(name):
     os.kill(os.getpid(), signal.SIGTERM)

@@ -216,15 +216,6 @@ def test_a_collection_that_is_killed_at_any_moment_goes_on_and_measures_nothing_
     assert len(visits_of(table)) == len(set(visits_of(table)))
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let processes that are started be interrupted: a shell's background jobs ignore SIGINT, and so would what they start."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_with_its_own_code_and_leaves_nothing_on_the_phone(phone: dict[str, Any], adbd: RealAdbd, tmp_path: Path) -> None:
     command = ["collect", "--device", "phone", "--space", SPACE, "--preset", "quick", "--out", str(tmp_path / "phone.lut")]
     with subprocess.Popen([*COMMAND, *command], stderr=subprocess.PIPE, text=True) as collecting:
