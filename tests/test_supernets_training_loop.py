@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 
 from supernets import spaces
 from supernets.networks.checkpoint import CheckpointError, load_supernet, read_tensors, supernet_metadata
+from supernets.training import loop
 from supernets.training import run as run_module
 from supernets.training.data import ImageData
 from supernets.training.loop import train
@@ -212,7 +213,7 @@ def test_training_learns(space, images, tmp_path):
 
 def test_progress_counts_steps_and_time_on_the_given_clock(space, images, tmp_path):
     seen, now = [], iter(range(10_000))
-    train(space, images, RECIPE, tmp_path, progress=seen.append, clock=lambda: float(next(now)))
+    train(space, images, RECIPE, tmp_path, progress=seen.append, checkpoint_s=1e9, clock=lambda: float(next(now)))
     assert [p.step for p in seen] == list(range(1, 17)) and {p.steps for p in seen} == {16}
     assert [p.phase for p in seen] == ["full"] * 8 + ["expand1"] * 4 + ["expand2"] * 4
     assert all(p.images_per_s > 0 and p.loss > 0 for p in seen)
@@ -228,12 +229,23 @@ def test_checkpoints_are_written_after_the_given_time(space, images, tmp_path):
     assert 2 <= metadata["step"] < 7 and metadata["kind"] == KIND
 
 
+def test_checkpoints_that_take_long_to_write_are_written_seldom(space, images, tmp_path, monkeypatch):
+    now_s, written = [0.0], []
+
+    def passes(seconds):
+        now_s[0] += seconds
+
+    monkeypatch.setattr(loop, "write_state", lambda folder, state, settings: (written.append(state.step), passes(0.025)))
+    train(space, images, RECIPE, tmp_path, progress=lambda _: passes(1.0), checkpoint_s=2.0, clock=lambda: now_s[0])
+    assert written == [3, 7, 11, 15], "the first after 2 seconds, the others after more than 2.5"
+
+
 KILLED = """
 import sys
 from tests.test_supernets_training_loop import RECIPE, columns
 from supernets import spaces
 from supernets.training.loop import train
-train(spaces.space("ofa-mobilenetv3-tiny:resolutions=8/12,classes=3"), columns(), RECIPE, sys.argv[1], checkpoint_s=0.0)
+train(spaces.space("ofa-mobilenetv3-tiny:resolutions=8/12,classes=3"), columns(), RECIPE, sys.argv[1], checkpoint_steps=1)
 """
 
 

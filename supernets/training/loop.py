@@ -22,6 +22,7 @@ from supernets.training.run import Run
 from supernets.training.state import CHECKPOINT_FILE, TrainingError, is_count, is_finished, locked, read_state, refuse_others, write_state
 
 SUPERNET_FILE = "supernet.safetensors"
+CHECKPOINT_SHARE = 0.01  # of the time, at most, goes into checkpoints that only time asked for
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,15 @@ class TrainSummary:
 
 def train(
     space: SearchSpace, images: ImageData, recipe: Recipe, folder: str | Path, seed: int = 0, threads: int = 1,
-    progress: Callable[[TrainProgress], None] | None = None, *, checkpoint_s: float = 60.0, checkpoint_steps: int | None = None,
+    progress: Callable[[TrainProgress], None] | None = None, *, checkpoint_s: float = 2.0, checkpoint_steps: int | None = None,
     provenance: Mapping[str, Any] | None = None, clock: Callable[[], float] = time.monotonic, machine: Machine | None = None,
     start: Start | None = None, facts: Mapping[str, Any] | None = None,
 ) -> TrainSummary:  # fmt: skip
     """Train a supernet of `space` by the recipe and write `supernet.safetensors` into the folder.
 
-    Progress is kept in the folder every `checkpoint_s` seconds (and every `checkpoint_steps` steps, if given): the same
-    call goes on from there, and does nothing if the training was finished. `provenance` (such as the command) goes into
+    Progress is kept in the folder every `checkpoint_s` seconds, less often where writing it takes more than
+    CHECKPOINT_SHARE of the time (and every `checkpoint_steps` steps, if given): the same call goes on from there, and does
+    nothing if the training was finished. `provenance` (such as the command) goes into
     the metadata, and so do `facts`. Of several processes (`machine.group`) each calls this; the first writes, so all must see one folder.
 
     Raises:
@@ -92,7 +94,7 @@ def train(
         if saved is not None:
             run.restore(saved, folder / CHECKPOINT_FILE)
         group.wait()
-        first_step, first_work, last_saved = run.step, run.work_done(), started
+        first_step, first_work, saved_s, writing_s = run.step, run.work_done(), started, 0.0
         while run.step < run.steps:
             step_started = clock()
             loss = run.advance()
@@ -101,9 +103,12 @@ def train(
                 rate = (run.work_done() - first_work) / max(now - started, 1e-9)
                 speed = recipe.batch_size / max(now - step_started, 1e-9)
                 progress(TrainProgress(run.step, run.steps, run.phase_name, loss, speed, (run.work - run.work_done()) / max(rate, 1e-9)))
-            if group.first and (now - last_saved >= checkpoint_s or (checkpoint_steps is not None and run.step % checkpoint_steps == 0)):
+            due = now - saved_s >= max(checkpoint_s, writing_s / CHECKPOINT_SHARE)
+            if group.first and (due or (checkpoint_steps is not None and run.step % checkpoint_steps == 0)):
+                begun_s = clock()
                 write_state(folder, run.state(), settings)
-                last_saved = clock()
+                saved_s = clock()
+                writing_s = saved_s - begun_s
         if group.first:
             origin = {"images": images.name, "threads": threads, "torch": torch.__version__, **(provenance or {})}
             metadata = {
