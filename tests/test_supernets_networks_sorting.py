@@ -5,11 +5,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from supernets import spaces
+from supernets.blocks import BlockSpec
 from supernets.networks.functional import batch_norm, forward
 from supernets.networks.slicing import child_tensors
 from supernets.networks.sorting import descending_in_groups, sorted_channels
-from supernets.networks.streams import inner_streams
+from supernets.networks.streams import Stream, inner_streams
 from supernets.networks.supernet import supernet_tensors
+from supernets.space import Choice, SearchSpace
 
 pytestmark = pytest.mark.torch
 
@@ -142,10 +144,84 @@ def test_maps_between_bottlenecks_stay_in_order_once_a_narrower_one_is_trained(r
     assert torch.equal(after["classifier.conv.weight"], before["classifier.conv.weight"])
 
 
+RESNET = [
+    BlockSpec("conv_bias", 8, 3, 16, kernel_size=3, name="a"),
+    BlockSpec("max_pool", 8, 16, 16, kernel_size=3, stride=2, name="b"),
+    BlockSpec("bottleneck", 4, 16, 24, 8, kernel_size=3, se_channels=8, residual=True, shortcut="conv", name="c"),
+    BlockSpec("bottleneck", 4, 24, 24, 8, kernel_size=3, groups=2, residual=True, name="d"),
+    BlockSpec("bottleneck", 4, 24, 24, 8, kernel_size=3, stride=2, residual=True, shortcut="pool", name="e"),
+    BlockSpec("bottleneck", 2, 24, 16, 8, kernel_size=3, name="f"),
+    BlockSpec("conv", 2, 16, 16, name="g"),
+    BlockSpec("pool", 2, 16, 16, name="h"),
+    BlockSpec("linear", 1, 16, 5, name="i"),
+]
+
+
+def test_who_writes_and_reads_the_maps_between_bottlenecks():
+    assert inner_streams(RESNET) == [
+        Stream("a", 16, ("a.conv",), ("c.reduce", "c.shortcut")),
+        Stream("c", 24, ("c.restore", "d.restore", "e.restore", "c.shortcut"), ("d.reduce", "e.reduce", "f.reduce")),
+        Stream("f", 16, ("f.restore",), ("g.conv",)),
+        Stream("g", 16, ("g.conv",), ("i.conv",)),
+    ]
+
+
+def test_maps_between_blocks_of_every_kind_are_sorted_and_the_network_stays_the_same():
+    space = SearchSpace("bottlenecks", (Choice("resolution", (8,)),), lambda _: RESNET, {block.name: ("resolution",) for block in RESNET})
+    generator = torch.Generator().manual_seed(3)
+    before = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in supernet_tensors(space).items()}
+    after = sorted_channels(before, space, space)
+    x = torch.randn(4, 3, 8, 8, generator=generator)
+    torch.testing.assert_close(forward(RESNET, x, after, batch_norm), forward(RESNET, x, before, batch_norm), atol=1e-4, rtol=1e-4)
+    moved = {name.partition(".")[0] for name in before if not torch.equal(after[name], before[name])}
+    assert moved == {"a", "c", "d", "e", "f", "g", "i"}
+    assert not torch.equal(after["a.conv.bias"], before["a.conv.bias"])
+
+
+@pytest.mark.parametrize("other", [
+    BlockSpec("mbconv", 2, 16, 16, 32, kernel_size=3, name="x"), BlockSpec("conv_bn", 2, 16, 16, kernel_size=3, groups=2, name="x"),
+    BlockSpec("conv_bn", 2, 16, 16, kernel_size=3, se_channels=8, name="x"),
+], ids=["mbconv", "groups", "gate"])  # fmt: skip
+def test_maps_beside_blocks_that_work_on_single_channels_are_nobodys_to_sort(other):
+    assert inner_streams([*RESNET[:7], other, *RESNET[7:]]) == []
+
+
 @pytest.mark.parametrize("name", ["repvgg-tiny", "repnas-tiny", "bignas-tiny", "mnasnet-tiny", "ofa-mobilenetv3-tiny"])
-def test_maps_between_other_blocks_are_nobodys_to_sort(name):
+def test_maps_of_networks_without_bottlenecks_are_nobodys_to_sort(name):
     space = spaces.space(name)
-    assert inner_streams(space.blocks(space.largest())) == [], "branches and channel-wise filters would have to move with them"
+    assert inner_streams(space.blocks(space.largest())) == []
+
+
+@pytest.mark.parametrize("name", ["bignas-tiny", "mnasnet-tiny", "ofa-proxyless-tiny", "ofa-resnet50-tiny", "ofa-resnet50-tiny-w0.5", "repvgg-tiny"])
+def test_sorting_keeps_the_outputs_of_what_is_trained_in_every_space(name):
+    space = spaces.space(name)
+    generator = torch.Generator().manual_seed(3)
+    tensors = {name: tensor + 0.1 * torch.randn(tensor.shape, generator=generator) for name, tensor in supernet_tensors(space, seed=1).items()}
+    largest = space.restrict({choice: (value,) for choice, value in space.largest().values.items() if value is not None})
+    some = [space.largest(), *space.decode(space.sample_different(3, np.random.default_rng(0)))]
+    for released, trained in ((largest, some[:1]), (space, some)):
+        after = sorted_channels(tensors, space, released)
+        for architecture in trained:
+            torch.testing.assert_close(run(space, after, architecture), run(space, tensors, architecture), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("details", [{"se_channels": 8}, {"groups": 2}], ids=["gate", "groups"])
+def test_bottlenecks_with_gates_are_sorted_with_them_and_those_with_groups_stay(details):
+    def lower(architecture):
+        block = BlockSpec("bottleneck", 8, 3, 16, architecture["block.inner"], kernel_size=3, name="block", **details)
+        return [block, BlockSpec("pool", 8, 16, 16, name="pool"), BlockSpec("linear", 1, 16, 5, name="classifier")]
+
+    choices = (Choice("resolution", (8,)), Choice("block.inner", (8, 16)))
+    space = SearchSpace(
+        f"bottleneck with {details}", choices, lower, {"block": ("resolution", "block.inner"), "pool": ("resolution",), "classifier": ("resolution",)}
+    )
+    generator = torch.Generator().manual_seed(3)
+    before = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in supernet_tensors(space).items()}
+    after = sorted_channels(before, space, space.restrict({"block.inner": (16,)}))
+    x, blocks = torch.randn(4, 3, 8, 8, generator=generator), space.blocks(space.largest())
+    outputs = [forward(blocks, x, child_tensors(blocks, tensors), batch_norm) for tensors in (after, before)]
+    torch.testing.assert_close(*outputs, atol=1e-4, rtol=1e-4)
+    assert torch.equal(after["block.reduce.weight"], before["block.reduce.weight"]) == ("groups" in details)
 
 
 def test_a_second_sorting_of_bottlenecks_leaves_released_children_alone():

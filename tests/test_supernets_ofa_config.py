@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from supernets.blocks import make_divisible
 from supernets.space import ArchitectureError, SearchSpace
 from supernets.spaces import space
 from supernets.spaces.ofa_config import from_ofa_config, to_ofa_config
@@ -102,6 +103,18 @@ def test_proxyless_has_twenty_one_blocks_and_a_last_depth_of_one() -> None:
 # --- ResNet50 ----------------------------------------------------------------------------------------------------------
 
 RESNET = {"d": [2, 0, 1, 2, 0], "e": [0.2] * 9 + [0.35] * 9, "w": [2, 0, 1, 2, 0, 1], "image_size": 192}
+
+
+@pytest.mark.parametrize("name", ["ofa-resnet50", "ofa-resnet50-tiny", "ofa-resnet50-tiny-w0.5"])
+@pytest.mark.parametrize(("index", "multiplier"), [(0, 0.65), (1, 0.8), (2, 1.0)])
+def test_a_width_index_is_the_same_multiplier_in_every_slot_also_where_two_give_one_width(name: str, index: int, multiplier: float) -> None:
+    family = space(name)
+    config = {**to_ofa_config(family, family.largest()), "w": index}
+    largest, found = family.largest(), from_ofa_config(family, config)
+    slots = [choice.name for choice in family.choices if choice.kind == "width"]
+    assert {slot: found[slot] for slot in slots} == {slot: make_divisible(largest[slot] * multiplier) for slot in slots}
+    corner = {0: family.smallest(), 2: family.largest()}.get(index)
+    assert corner is None or set(to_ofa_config(family, corner)["w"]) == {index}
 
 
 def test_resnet_configuration_gives_widths_by_index_and_depths_beyond_the_base() -> None:

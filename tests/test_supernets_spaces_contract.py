@@ -47,6 +47,16 @@ class TestOfaResNet50Tiny(SpaceContract):
                           stage2__block1__expand_ratio=(0.2, 0.35))  # fmt: skip
 
 
+class TestOfaResNet50TinyHalfAsWide(SpaceContract):
+    name = "ofa-resnet50-tiny-w0.5"
+    small = all_fixed_but(name, resolution=(20, 28), stem__middle=(0, 1), stage2__width=(40, 64), stage3__extra_depth=(0, 1, 2),
+                          stage3__block1__expand_ratio=(0.2, 0.35))  # fmt: skip
+
+    def test_widths_are_half_of_those_of_the_tiny_space_in_multiples_of_8(self) -> None:
+        widths = {choice.name: choice.values for choice in space_of_name(self.name).choices if choice.kind == "width"}
+        assert widths == {"stem.width": (16, 24), "stage1.width": (24, 32), "stage2.width": (40, 48, 64), "stage3.width": (80, 104, 128)}
+
+
 class TestBigNas(SpaceContract):
     name = "bignas"
     small = all_fixed_but(name, resolution=(192, 320), stem__width=(32, 40), stage2__width=(24, 32), stage3__depth=(2, 3), stage3__kernel_size=(3, 5),

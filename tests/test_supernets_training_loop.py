@@ -240,6 +240,21 @@ def test_checkpoints_that_take_long_to_write_are_written_seldom(space, images, t
     assert written == [3, 7, 11, 15], "the first after 2 seconds, the others after more than 2.5"
 
 
+def test_one_checkpoint_that_took_long_to_write_does_not_put_the_next_off_for_long(space, images, tmp_path, monkeypatch):
+    now_s, written = [0.0], []
+
+    def write(folder, state, settings):
+        written.append(state.step)
+        now_s[0] += 30.0 if len(written) == 1 else 0.01
+
+    def passes(_):
+        now_s[0] += 10.0
+
+    monkeypatch.setattr(loop, "write_state", write)
+    train(space, images, RECIPE, tmp_path, progress=passes, checkpoint_s=2.0, clock=lambda: now_s[0])
+    assert written == [2, 9, 11, 13, 15], "a minute after the first, then after every ten seconds"
+
+
 KILLED = """
 import sys
 from tests.test_supernets_training_loop import RECIPE, columns

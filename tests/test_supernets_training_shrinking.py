@@ -8,11 +8,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from supernets import spaces
+from supernets.networks.sorting import sorted_channels
 from supernets.training import run as run_module
 from supernets.training.loop import train
 from supernets.training.phases import Phase, Recipe
 from supernets.training.run import Run
-from supernets.training.shrinking import corners, imagenet
+from supernets.training.shrinking import FULL_RESNET, FULL_WIDTH, corners, imagenet
 from supernets.training.validation import accuracy
 from tests.test_supernets_training_loop import LARGEST, Stopped, columns, stop_at
 
@@ -80,3 +81,27 @@ def test_only_the_first_process_judges(monkeypatch):
     monkeypatch.setattr(run_module, "accuracy", lambda *arguments: pytest.fail("judged"))
     run.machine = replace(run.machine, group=type("Group", (), {"first": False, "wait": lambda self: None})())
     assert run._judged({"one": space.largest()}, run.supernet.tensors()) == {}
+
+
+def test_channels_are_sorted_where_a_phase_begins_by_what_was_trained_before_it(monkeypatch):
+    space, images = spaces.space("ofa-resnet50-tiny-w0.5:resolutions=8,classes=3"), columns()
+    still = 1e-30  # a rate at which weights stay as they are
+    recipe = Recipe("sorted", tuple(
+        Phase(name, 1, rate, restriction, ("random",), actions=actions) for name, rate, restriction, actions in (
+            ("full", 0.05, FULL_RESNET, ()), ("expand", still, FULL_WIDTH, ("sort_channels",)), ("width", still, {}, ("sort_channels",)),
+        )
+    ), batch_size=16)  # fmt: skip
+    run, ends = Run(space, images, recipe, 0), []
+    while run.step < run.steps:
+        before = run.step
+        run.advance()
+        if run.history and len(run.history) > len(ends):
+            ends.append({name: tensor.detach().clone() for name, tensor in run.supernet.tensors().items()})
+        assert run.step == before + 1
+    full, expand = (phase.space(space) for phase in recipe.phases[:2])
+    by_hand = [sorted_channels(ends[0], space, full), sorted_channels(ends[1], space, expand)]
+    for found, expected in zip(ends[1:], by_hand, strict=True):
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert not torch.equal(ends[1]["stem.conv.weight"], ends[0]["stem.conv.weight"]) and not torch.equal(
+        ends[1]["stage1.block0.spatial.weight"], ends[0]["stage1.block0.spatial.weight"]
+    )

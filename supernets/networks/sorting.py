@@ -26,22 +26,22 @@ from supernets.space import SearchSpace
 
 
 def sorted_channels(tensors: Tensors, space: SearchSpace, released: SearchSpace) -> dict[str, Tensor]:
-    """Return the tensors with the inner channels of every block of elastic width, and those between bottlenecks, in order of importance.
+    """Return the tensors with channels in order of importance: inside blocks of elastic width, and between bottlenecks.
 
-    `space` is the whole space, `released` the part of it whose children are trained so far.
+    `space` is the whole space, `released` the part of it whose children are trained so far; they compute the same afterwards.
+    Left as they are: blocks with a grouped convolution, places that hold blocks of several operators, and the maps between
+    bottlenecks, all of them, once a child of which any is narrower is trained.
     """
     result = dict(tensors)
     kept = {place.name: place for place in places(released)}
     for place in places(space):
         widths = _widths(place)
-        block = _largest(place)
-        if len(widths) > 1 and (block.operator == "bottleneck" or block.mid_channels != block.in_channels):
-            # an mbconv without an expansion has the input's channels inside
+        if len(widths) > 1 and _is_sortable(place):
+            block = _largest(place)
             trained = _widths(kept[place.name]) if place.name in kept else []
-            sort = _sort_bottleneck if block.operator == "bottleneck" else _sort_block
-            sort(result, block, [*trained, (block.mid_channels, block.se_channels)])
+            _sort_block(result, block, [*trained, (block.mid_channels, block.se_channels)])
     streams = inner_streams(space.blocks(space.largest()))
-    if all(stream.place in kept and _output_widths(kept[stream.place]) == {stream.channels} for stream in streams):
+    if all(_output_widths(kept.get(stream.place)) <= {stream.channels} for stream in streams):
         for stream in streams:
             _sort_stream(result, stream)
     return result
@@ -65,35 +65,41 @@ def _widths(place: Place) -> list[tuple[int, int]]:
     return sorted({(block.mid_channels, block.se_channels) for block in _blocks(place) if block.operator in ("mbconv", "bottleneck")})
 
 
-def _output_widths(place: Place) -> set[int]:
-    return {block.out_channels for block in _blocks(place)}
+def _output_widths(place: Place | None) -> set[int]:
+    return set() if place is None else {block.out_channels for block in _blocks(place)}
 
 
 def _largest(place: Place) -> BlockSpec:
     return max(_blocks(place), key=lambda block: block.mid_channels)
 
 
+def _is_sortable(place: Place) -> bool:
+    """Return whether channels inside all blocks of a place may change places; an mbconv without an expansion has the input's inside."""
+    if len({block.operator for block in _blocks(place)}) > 1:
+        return False
+    block = _largest(place)
+    return block.groups == 1 if block.operator == "bottleneck" else block.mid_channels != block.in_channels
+
+
 def _sort_block(tensors: dict[str, Tensor], block: BlockSpec, released_widths: list[tuple[int, int]]) -> None:
-    mid_bounds = sorted({mid for mid, _ in released_widths})
-    _permute(tensors, _importance(tensors[f"{block.name}.project.weight"]), mid_bounds, {
-        0: [f"{block.name}.{part}" for part in ("expand.weight", "expand.bn.weight", "expand.bn.bias", "depthwise.weight", "depthwise.bn.weight",
-                                                "depthwise.bn.bias", "se_expand.weight", "se_expand.bias")],
-        1: [f"{block.name}.project.weight", f"{block.name}.se_reduce.weight"],
-    })  # fmt: skip
+    bounds = sorted({mid for mid, _ in released_widths})
+    *writers, reader = ("spatial", "restore") if block.operator == "bottleneck" else ("expand", "depthwise", "project")
+    _sort_between(tensors, block.name, bounds, [*_normed(*writers), "se_expand.weight", "se_expand.bias"], [f"{reader}.weight", "se_reduce.weight"])
+    if block.operator == "bottleneck":
+        _sort_between(tensors, block.name, bounds, _normed("reduce"), ["spatial.weight"])
     if block.se_channels:
         se_bounds = sorted({se for _, se in released_widths})
-        _permute(tensors, _importance(tensors[f"{block.name}.se_expand.weight"]), se_bounds, {
-            0: [f"{block.name}.se_reduce.weight", f"{block.name}.se_reduce.bias"],
-            1: [f"{block.name}.se_expand.weight"],
-        })  # fmt: skip
+        _sort_between(tensors, block.name, se_bounds, ["se_reduce.weight", "se_reduce.bias"], ["se_expand.weight"])
 
 
-def _sort_bottleneck(tensors: dict[str, Tensor], block: BlockSpec, released_widths: list[tuple[int, int]]) -> None:
-    bounds = sorted({mid for mid, _ in released_widths})
-    for writes, reads in (("spatial", "restore"), ("reduce", "spatial")):
-        _permute(tensors, _importance(tensors[f"{block.name}.{reads}.weight"]), bounds, {
-            0: [f"{block.name}.{writes}.{tensor}" for tensor in ("weight", "bn.weight", "bn.bias")], 1: [f"{block.name}.{reads}.weight"],
-        })  # fmt: skip
+def _normed(*parts: str) -> list[str]:
+    return [f"{part}.{tensor}" for part in parts for tensor in ("weight", "bn.weight", "bn.bias")]
+
+
+def _sort_between(tensors: dict[str, Tensor], place: str, bounds: list[int], written: list[str], read: list[str]) -> None:
+    """Sort the channels that lie between tensors of a place by what the first that reads them takes of each."""
+    names = {0: [f"{place}.{name}" for name in written], 1: [f"{place}.{name}" for name in read]}
+    _permute(tensors, _importance(tensors[names[1][0]]), bounds, names)
 
 
 def _sort_stream(tensors: dict[str, Tensor], stream: Stream) -> None:

@@ -6,11 +6,13 @@ A block whose shortcut is no convolution adds to the map that it reads; any othe
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 
 from supernets.blocks import BlockSpec
 
-ALONE = ("conv", "conv_bn", "conv_bias", "linear")
+MIXING = ("bottleneck", "conv", "conv_bn", "conv_bias", "linear")  # operators that begin and end with a convolution of all channels
+BESIDE = ("se_reduce", "se_expand", "shortcut")  # parts of a block that the map does not pass on its way through
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Stream:
 
     place: str
     channels: int
-    writers: list[str] = field(default_factory=list)
-    readers: list[str] = field(default_factory=list)
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
 
 
 def inner_streams(blocks: Iterable[BlockSpec]) -> list[Stream]:
@@ -28,21 +30,26 @@ def inner_streams(blocks: Iterable[BlockSpec]) -> list[Stream]:
 
     A network without any, or with blocks that work on a map's channels one by one or in groups, has none here.
     """
-    blocks, streams = list(blocks), [Stream("input", 0)]
-    if not any(block.operator == "bottleneck" for block in blocks):
+    blocks = [block for block in blocks if block.operator not in ("pool", "max_pool")]
+    if not any(block.operator == "bottleneck" for block in blocks) or not all(_mixes(block) for block in blocks):
         return []
-    for block in blocks:
-        if block.operator in ("pool", "max_pool"):
-            continue
-        if block.operator == "bottleneck":
-            first, last = "reduce", "restore"
-        elif block.operator in ALONE and block.groups == 1 and not block.se_channels:
-            first = last = "conv"
-        else:
-            return []
-        shortcut = [f"{block.name}.shortcut"] if block.shortcut in ("conv", "conv_bn") else []
-        streams[-1].readers.extend([f"{block.name}.{first}", *shortcut])
-        if shortcut or not block.residual:
-            streams.append(Stream(block.name, block.out_channels))
-        streams[-1].writers.extend([f"{block.name}.{last}", *shortcut])
-    return streams[1:-1]
+    streams = []
+    for start, end in pairwise(at for at, block in enumerate(blocks) if not block.residual or _shortcut(block)):
+        writers = (*(_way(block)[-1] for block in blocks[start:end]), *_shortcut(blocks[start]))
+        readers = (*(_way(block)[0] for block in blocks[start + 1 : end + 1]), *_shortcut(blocks[end]))
+        streams.append(Stream(blocks[start].name, blocks[start].out_channels, writers, readers))
+    return streams
+
+
+def _mixes(block: BlockSpec) -> bool:
+    """Return whether every channel that a block reads or writes may be any other; a bottleneck's groups and gates are inside."""
+    return block.operator in MIXING and (block.operator == "bottleneck" or (block.groups == 1 and not block.se_channels))
+
+
+def _way(block: BlockSpec) -> list[str]:
+    """Return the convolutions that a map passes in a block."""
+    return [convolution.name for convolution in block.convolutions() if convolution.name.rpartition(".")[2] not in BESIDE]
+
+
+def _shortcut(block: BlockSpec) -> list[str]:
+    return [convolution.name for convolution in block.convolutions() if convolution.name.endswith(".shortcut")]

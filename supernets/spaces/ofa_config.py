@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from supernets.blocks import make_divisible
 from supernets.space import Architecture, ArchitectureError, SearchSpace
+from supernets.spaces.ofa_resnet50 import stem_inner_widths_by_index, widths_by_index
 
 KNOWN_KEYS = {"wid", "ks", "e", "d", "r", "image_size"}
 RESNET_KEYS = {"wid", "w", "e", "d", "r", "image_size"}
@@ -54,7 +54,7 @@ def to_ofa_config(space: SearchSpace, architecture: Architecture, dialect: str =
         lists = {
             "d": [MIDDLE_DEPTH * shown["stem.middle"], *(shown[name] for name in _slots(space, "extra_depth"))],
             "e": [shown[name] for name in _slots(space, "expand_ratio")],
-            "w": [widths.index(shown[name]) for name, widths in _width_indices(space).items()],
+            "w": [_index(widths, shown[name]) for name, widths in _width_indices(space).items()],
         }
     else:
         lists = {key: [shown[name] for name in _slots(space, kind)] for key, kind in (("ks", "kernel_size"), ("e", "expand_ratio"))}
@@ -98,9 +98,15 @@ def _resnet_values(space: SearchSpace, config: Mapping[str, Any]) -> dict[str, A
 
 
 def _width_indices(space: SearchSpace) -> dict[str, tuple[Any, ...]]:
-    """Return for each width slot the channels of each index; of the stem's inner width two indices may be one width."""
-    widths = {choice.name: choice.values for choice in space.choices if choice.kind == "width"}
-    return {"stem.inner_width": tuple(make_divisible(int(width) // 2) for width in widths["stem.width"]), **widths}
+    """Return for each width slot the channels of each index; two indices may be one width, such as the stem's inner one."""
+    largest = {choice.name: int(choice.values[-1]) for choice in space.choices if choice.kind == "width"}
+    widths = {name: widths_by_index(channels) for name, channels in largest.items()}
+    return {"stem.inner_width": stem_inner_widths_by_index(largest["stem.width"]), **widths}
+
+
+def _index(widths: tuple[int, ...], width: Any) -> int:
+    """Return the index of a width; of two that are the same the outer one, so that largest networks have the last index everywhere."""
+    return len(widths) - 1 if width == widths[-1] else widths.index(width)
 
 
 def _resolution(config: Mapping[str, Any]) -> Any:

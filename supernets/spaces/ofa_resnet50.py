@@ -1,7 +1,8 @@
 """The Once-for-All ResNet50D family: elastic resolution, depth, width and bottleneck ratio, and a stem convolution that can be left out.
 
 Widths are chosen as channel counts. Two of the paper's three width indices give the stem the same inner width, so
-here it has two values, and equal networks are equal architectures (`ofa_config` reads and writes indices).
+here it has two values, and equal networks are equal architectures (`ofa_config` reads and writes indices). In narrow
+networks that happens to other widths too.
 """
 
 from __future__ import annotations
@@ -57,23 +58,27 @@ def imagenet(options: SpaceOptions) -> SearchSpace:
 
 
 def tiny(options: SpaceOptions) -> SearchSpace:
-    """Return the space for images of 28 to 32 pixels, grey unless told otherwise."""
+    """Return the space for images of 20 to 32 pixels, grey unless told otherwise."""
     return resnet_space(TINY, options)
 
 
 def tiny_w0_5(options: SpaceOptions) -> SearchSpace:
-    """Return the space of networks half as wide, for images of 28 to 32 pixels, grey unless told otherwise."""
+    """Return the space of networks half as wide, for images of 20 to 32 pixels, grey unless told otherwise."""
     return resnet_space(TINY_W0_5, options)
 
 
-def widths(channels: int) -> tuple[int, ...]:
-    """Return the different channels of the width multipliers; two of them may come to one number."""
-    return tuple(dict.fromkeys(make_divisible(channels * multiplier) for multiplier in WIDTH_MULTIPLIERS))
+def widths_by_index(channels: int) -> tuple[int, ...]:
+    """Return the channels of each width multiplier; of narrow networks two of them may come to one number."""
+    return tuple(make_divisible(channels * multiplier) for multiplier in WIDTH_MULTIPLIERS)
 
 
-def stem_inner_widths(channels: int) -> tuple[int, ...]:
-    """Return the stem's inner channels of each of its widths, which may repeat."""
-    return tuple(make_divisible(width // 2) for width in widths(channels))
+def stem_inner_widths_by_index(channels: int) -> tuple[int, ...]:
+    """Return the stem's inner channels of each width multiplier, which may repeat."""
+    return tuple(make_divisible(width // 2) for width in widths_by_index(channels))
+
+
+def _different(widths: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(widths))
 
 
 def resnet_space(table: ResNetTable, options: SpaceOptions) -> SearchSpace:
@@ -89,13 +94,13 @@ def resnet_space(table: ResNetTable, options: SpaceOptions) -> SearchSpace:
 def _choices(table: ResNetTable) -> tuple[Choice, ...]:
     choices = [
         Choice("resolution", table.resolutions),
-        Choice("stem.inner_width", tuple(dict.fromkeys(stem_inner_widths(table.stem_channels)))),
+        Choice("stem.inner_width", _different(stem_inner_widths_by_index(table.stem_channels))),
         Choice("stem.middle", (0, 1)),
-        Choice("stem.width", widths(table.stem_channels)),
+        Choice("stem.width", _different(widths_by_index(table.stem_channels))),
     ]
     for s, stage in enumerate(table.stages, start=1):
         extra = f"stage{s}.extra_depth"
-        choices += [Choice(f"stage{s}.width", widths(stage.channels)), Choice(extra, EXTRA_DEPTHS)]
+        choices += [Choice(f"stage{s}.width", _different(widths_by_index(stage.channels))), Choice(extra, EXTRA_DEPTHS)]
         for b in range(stage.base_depth + max(EXTRA_DEPTHS)):
             choices += stages.switched(f"stage{s}.block{b}.expand_ratio", EXPAND_RATIOS, extra, EXTRA_DEPTHS, b - stage.base_depth)
     return tuple(choices)

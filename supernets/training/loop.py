@@ -22,7 +22,8 @@ from supernets.training.run import Run
 from supernets.training.state import CHECKPOINT_FILE, TrainingError, is_count, is_finished, locked, read_state, refuse_others, write_state
 
 SUPERNET_FILE = "supernet.safetensors"
-CHECKPOINT_SHARE = 0.01  # of the time, at most, goes into checkpoints that only time asked for
+CHECKPOINT_SHARE = 0.01  # of the time that goes into checkpoints, unless the last was
+LONGEST_S = 60.0  # ago
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ def train(
 ) -> TrainSummary:  # fmt: skip
     """Train a supernet of `space` by the recipe and write `supernet.safetensors` into the folder.
 
-    Progress is kept in the folder every `checkpoint_s` seconds, less often where writing it takes more than
-    CHECKPOINT_SHARE of the time (and every `checkpoint_steps` steps, if given): the same call goes on from there, and does
-    nothing if the training was finished. `provenance` (such as the command) goes into
+    Progress is kept in the folder every `checkpoint_s` seconds; less often, up to LONGEST_S, where writing it takes more
+    than CHECKPOINT_SHARE of the time; and every `checkpoint_steps` steps, if given. The same call goes on from there, and
+    does nothing if the training was finished. `provenance` (such as the command) goes into
     the metadata, and so do `facts`. Of several processes (`machine.group`) each calls this; the first writes, so all must see one folder.
 
     Raises:
@@ -103,7 +104,7 @@ def train(
                 rate = (run.work_done() - first_work) / max(now - started, 1e-9)
                 speed = recipe.batch_size / max(now - step_started, 1e-9)
                 progress(TrainProgress(run.step, run.steps, run.phase_name, loss, speed, (run.work - run.work_done()) / max(rate, 1e-9)))
-            due = now - saved_s >= max(checkpoint_s, writing_s / CHECKPOINT_SHARE)
+            due = now - saved_s >= max(checkpoint_s, min(writing_s / CHECKPOINT_SHARE, LONGEST_S))
             if group.first and (due or (checkpoint_steps is not None and run.step % checkpoint_steps == 0)):
                 begun_s = clock()
                 write_state(folder, run.state(), settings)

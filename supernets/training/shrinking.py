@@ -21,7 +21,7 @@ DEPTH_3 = {"expand_ratio": (6,), "depth": (3, 4)}
 ANY_DEPTH = {"expand_ratio": (6,)}
 EXPAND_4 = {"expand_ratio": (4, 6)}
 SORT: dict[str, Any] = {"actions": ("sort_channels",)}
-FULL_WIDTH = {"width": ("largest",), "inner_width": ("largest",)}  # ResNets: widths shrink last, a multiplier at a time
+FULL_WIDTH = {"width": ("largest",), "inner_width": ("largest",)}  # ResNets: outer widths shrink last
 FULL_RESNET = {**FULL_WIDTH, "expand_ratio": ("largest",), "extra_depth": ("largest",), "middle": ("largest",)}
 RESNET_DEPTH = {**FULL_WIDTH, "expand_ratio": ("largest",)}
 CORNER_RESOLUTIONS = (160, 224)  # where a space has them; else its smallest and largest
@@ -121,7 +121,7 @@ def imagenet_resnet() -> Recipe:
 
 
 def small_resnet() -> Recipe:
-    """Return the recipe for the tiny ResNet space on some thousand grey images.
+    """Return the recipe for the tiny ResNet spaces on some thousand grey images.
 
     Rates are high for so few steps, as in `small_long`; the last phase has as many subnets a step as that of `imagenet_resnet`.
     """
@@ -138,7 +138,7 @@ def small_resnet() -> Recipe:
 
 
 def small_resnet_long() -> Recipe:
-    """Return a recipe of 26 epochs for the tiny ResNet space on some thousand grey images."""
+    """Return a recipe of 26 epochs for the tiny ResNet spaces on some thousand grey images."""
     return Recipe(
         "small-resnet-long",
         (
