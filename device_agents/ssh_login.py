@@ -25,6 +25,9 @@ LOGIN_TIMEOUT_S = 60.0  # an emulated board takes seconds for the key exchange
 KEEPALIVE_S = 10.0  # a dead connection is noticed after three of these without an answer
 KEEPALIVES = 3
 SSH_PORT = 22
+# Kinds of host keys that a server may show beside those that are known of it: one that has none of the known kinds would end the
+# connection without showing any, and how that is told differs from server to server.
+OTHER_HOST_KEYS = "+ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256"
 
 
 class HostKeyRefused(DeviceUnreachable):
@@ -66,6 +69,8 @@ async def log_in(host: SshHost, who: str, tunnel: Any = None) -> tuple[Any, Any]
     try:
         options = asyncssh.SSHClientConnectionOptions(host=host.name, **settings)
         judge = _Judge(host, who, options.known_hosts)
+        if not options.config.get("HostKeyAlgorithms"):
+            settings["server_host_key_algs"] = OTHER_HOST_KEYS
         # jump hosts are logged in to here: asyncssh would trust any key of theirs where the config has UserKnownHostsFile none
         for jump in options.tunnel.split(",") if tunnel is None and isinstance(options.tunnel, str) else ():
             tunnel = await _through(tunnel, jump.strip(), who)
@@ -178,9 +183,6 @@ def _explained(error: Exception, host: SshHost, who: str, judge: _Judge | None) 
         return HostKeyRefused(judge.refusal)
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return HostKeyRefused(f"the host key of {who} is refused: {error.reason}; see {judge.files[0] if judge else 'known_hosts'}")
-    if isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in error.reason and judge is not None:
-        known = f"the server has no host key of the kind that {judge.files[0]} knows of it"
-        return HostKeyRefused(f"the host key of {who} is another one than before: {known}; log in with {host.command}, which says what to do")
     if isinstance(error, asyncssh.PermissionDenied):
         user = judge.user if judge else host.user
         key = f"the key {host.key}" if host.key else "any key of yours, in ~/.ssh or your agent"

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,10 +48,16 @@ class Server:
 
 @contextlib.contextmanager
 def ssh_server(
-    folder: Path, environment: dict[str, str] | None = None, sftp: bool = True, before: str = "", forwards: bool = False
+    folder: Path,
+    environment: dict[str, str] | None = None,
+    sftp: bool = True,
+    before: str = "",
+    forwards: bool = False,
+    host_keys: Sequence[str] = ("ssh-ed25519",),
 ) -> Iterator[Server]:
-    """Run a server with one user key and one host key made for it, which its known_hosts has."""
-    user_key, host_key = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
+    """Run a server with one user key and one host key of each kind made for it; its known_hosts has the first."""
+    user_key = asyncssh.generate_private_key("ssh-ed25519")
+    shown = [asyncssh.generate_private_key(kind) for kind in host_keys]
     key, known_hosts, home = folder / "id_ed25519", folder / "known_hosts", folder / "home"
     home.mkdir()
     user_key.write_private_key(str(key))
@@ -111,14 +117,14 @@ def ssh_server(
 
     async def begin():
         return await asyncssh.listen(
-            "127.0.0.1", 0, server_host_keys=[host_key], authorized_client_keys=asyncssh.import_authorized_keys(
+            "127.0.0.1", 0, server_host_keys=shown, authorized_client_keys=asyncssh.import_authorized_keys(
                 user_key.export_public_key().decode()), server_factory=Watched, process_factory=handle, encoding=None,
             sftp_factory=Files if sftp else None,
         )  # fmt: skip
 
     listener = asyncio.run_coroutine_threadsafe(begin(), loop).result(30)
     server.port = listener.sockets[0].getsockname()[1]
-    known_hosts.write_text(f"[127.0.0.1]:{server.port} {host_key.export_public_key().decode()}")
+    known_hosts.write_text(f"[127.0.0.1]:{server.port} {shown[0].export_public_key().decode()}")
     try:
         yield server
     finally:

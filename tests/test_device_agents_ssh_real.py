@@ -119,6 +119,14 @@ def test_a_changed_host_key_is_refused_until_the_user_removes_the_old_one(sshd, 
             agent.info()
 
 
+def test_a_host_key_of_another_kind_than_before_is_refused_as_a_changed_one(sshd, tmp_path):
+    run("ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", tmp_path / "other")
+    sshd.known_hosts.write_text(f"{sshd.address} {(tmp_path / 'other.pub').read_text()}")
+    with echo(sshd) as agent, pytest.raises(HostKeyRefused) as caught:
+        agent.info()
+    assert "is another one than before (ssh-ed25519 SHA256:" in one_line(caught)
+
+
 def test_an_unknown_key_and_one_that_was_revoked_meanwhile_are_refused(sshd, folder):
     with echo(sshd, folder=str(folder)) as agent:
         agent.info()
