@@ -18,6 +18,7 @@ from profiler.searching import AccuracySource, NoneKeptError, Predictors, best_k
 from profiler.subnet import SubnetRecord, finalist_accuracy, finalist_latency_ms, read_subnet, record_of, write_subnet
 from profiler.systems import ACCURACY_WORDS, CHILDREN, PREDICTED, PROXY, TRAINING
 from profiler.weight_stages import measured_accuracies, proxy_recipe, tested
+from search.driver import refuse_unreachable
 from supernets.spaces import space as search_space
 
 MOST_SEARCHES = 4  # each with a larger safety margin, until a measured finalist keeps the budget
@@ -70,6 +71,21 @@ def _write_facts(run: Run) -> None:
         "space": run.space.name, "accuracy": ACCURACY_WORDS[own.accuracy], "objective": own.objective or None, "strategy": own.strategy or None,
         "recipe": settings.size.recipe if own.trains and not run.weights_from else None, "images": run.images, "weights_from": run.weights_from,
     })  # fmt: skip
+
+
+def refuse_unreachable_budget(run: Run) -> None:
+    """Do nothing where some network keeps the budget, by the tables: the search tells it too, but after what can take hours.
+
+    Raises:
+        BudgetError: no network keeps it.
+    """
+    asked_ms, own = run.settings.max_latency_ms, run.system
+    if asked_ms is None or not own.strategy or run.settings.latency != "lut" or "fit" in run.log.digests:
+        return
+    first = run.runtimes[0]
+    fit_latency(run.space, run.table(first), run.latency_predictor(first))
+    fitted = latency.load(run.latency_predictor(first), run.space)
+    refuse_unreachable(run.space, fitted.predict, asked_ms, own.objective, run.settings.seed)
 
 
 @contextmanager

@@ -15,13 +15,22 @@ class FileKindError(ValueError):
     """A file of another kind than the command needs."""
 
 
+def refuse_folder(path: Path, expected: str) -> None:
+    """Do nothing where the path is no folder; raises FileKindError, with what was expected and what is in there of its kind."""
+    if path.is_dir():
+        suffix = ".safetensors" if ".safetensors" in expected else ".json"
+        inside = next(iter(sorted(path.glob(f"*{suffix}"))), None)
+        raise FileKindError(f"{path} is a folder; expected {expected}{'' if inside is None else f', such as {inside}'}")
+
+
 def read_json(path: Path) -> Any:
     """Return what the JSON file holds.
 
     Raises:
         FileNotFoundError: there is no such file.
-        FileKindError: it is not JSON.
+        FileKindError: it is not JSON, or a folder.
     """
+    refuse_folder(path, "a JSON file")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; expected a JSON file")
     try:

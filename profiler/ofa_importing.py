@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profiler.files import sha256_of
+from profiler.files import refuse_folder, sha256_of
 from profiler.subnet import record_of, write_subnet
+from supernets import strict_json
 
 SUPERNET, PREDICTOR, SUBNET = "supernet", "accuracy predictor", "subnet"
 
@@ -46,8 +47,11 @@ def import_ofa(file: Path, out: Path, space_name: str | None = None, resolution:
         FileNotFoundError: there is no such file.
         ValueError: it is none of these, or a damaged one; the text names the tensor, or the block, that is not as it should be.
     """
+    refuse_folder(file, "a file that Once-for-All's authors published")
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}; expected one that Once-for-All's authors published")
+    if file.suffix == ".safetensors":
+        raise ValueError(f"{file} is a .safetensors file, as this program writes its own, which need no import; expected one that torch wrote")
     description = _description(file)
     if description is not None:
         return _subnet(file, description, out, space_name, resolution)
@@ -68,9 +72,10 @@ def _description(file: Path) -> Any:
     with file.open("rb") as opened:
         if opened.read(64).lstrip()[:1] != b"{":
             return None
-    from profiler.files import read_json
-
-    return read_json(file)
+    try:
+        return strict_json.parse(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file} is not a JSON file ({error}); expected a `net.config` that Once-for-All's authors published") from None
 
 
 def _subnet(file: Path, description: Any, out: Path, space_name: str | None, resolution: int | None) -> Imported:

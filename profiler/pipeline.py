@@ -130,8 +130,8 @@ class RunSettings:
         if not own.trains and (self.weights is not None or self.train or self.recipe is not None):
             raise ValueError(f"system {self.system!r} has no supernet: each network is trained alone; leave out --weights, --train and --recipe")
         if self.recipe is not None and not self.train and (self.weights is not None or self.system == "ofa"):
-            weights = "come with the package" if self.weights is None else "are given"
-            raise ValueError(f"recipe {self.recipe!r} was given, but nothing is trained, as weights {weights}; add --train, or leave --recipe out")
+            weights, train = ("come with the package", "add --train") if self.weights is None else ("are given", "give --train in place of --weights")
+            raise ValueError(f"recipe {self.recipe!r} was given, but nothing is trained, as weights {weights}; {train}, or leave --recipe out")
 
     @property
     def numbers(self) -> RunPreset:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from profiler.files import refuse_folder
+
+if TYPE_CHECKING:
+    from profiler.pipeline import RunSettings
 
 SHIPPED = {"ofa-mobilenetv3-tiny": ("ofa_mobilenetv3_tiny_fashion_mnist.safetensors", "fashion-mnist-subset")}
 
@@ -28,6 +34,26 @@ def weights_or_shipped(weights: Path | None, space_name: str = "ofa-mobilenetv3-
         if shipped is None:
             raise FileNotFoundError(f"no weights come with the package for space {space_name!r}; give some with --weights FILE")
         weights = shipped[0]
+    refuse_folder(weights, "a .safetensors file of `profiler train`")
     if not weights.is_file():
         raise FileNotFoundError(f"there is no weights file {weights}; expected a .safetensors file of `profiler train`")
     return weights
+
+
+def weights_and_images(settings: RunSettings, space_name: str) -> tuple[Path | None, str]:
+    """Return the weights that a run takes, None where it trains its own, and the images that it trains or judges networks on.
+
+    Raises:
+        ValueError: none were given, and none come with the package.
+    """
+    system, shipped = settings.what, shipped_weights(space_name) if settings.weights is None and not settings.train else None
+    trained_here = settings.train or not system.trains or (system.name != "ofa" and settings.weights is None)
+    if settings.weights is None and not trained_here and shipped is None:
+        raise ValueError(f"no weights come with space {space_name!r}; give some (--weights FILE --images DATA) or train them (--train --images DATA)")
+    images = settings.images or (shipped[1] if shipped is not None else "") or settings.size.images
+    if not images:
+        needed = (
+            f"system {system.name!r} trains networks of space {space_name!r}" if trained_here else f"weights {settings.weights} are judged on images"
+        )
+        raise ValueError(f"{needed}, and no images come with the space; give a folder of images or an .npz file with --images")
+    return None if trained_here else settings.weights or shipped[0], images  # type: ignore[index]

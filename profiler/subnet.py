@@ -274,11 +274,11 @@ def read_subnet(path: Path) -> SubnetRecord:
         FileNotFoundError: there is none.
     """
     data = read_json(path)
-    if isinstance(data, dict) and set(data) == {"space", "values"}:
+    if isinstance(data, dict) and data and set(data) <= {"space", "values"}:
         with _told_of(str(path)):
             return record_of(_architecture(data))
     if not isinstance(data, dict):
-        raise SubnetFileError(f"{path} is not a subnet file: it holds a {type(data).__name__}, expected a JSON object")
+        raise SubnetFileError(f"{path} is not a subnet file: it holds no JSON object; expected one, as `profiler search` writes it")
     return SubnetRecord.from_dict(data, str(path))
 
 

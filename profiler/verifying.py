@@ -93,7 +93,7 @@ def _model_of(record: SubnetRecord, model_format: str, precision: str, batch: in
             return model
     there = ", ".join(f"{model.format} {model.precision}{_of_batch(model.batch)}" for model in record.models) or "none"
     wanted = f"{model_format} model of precision {precision}{_of_batch(batch)}"
-    raise NothingToVerifyError(f"the subnet file has no {wanted} (it has: {there}), which the device's runtime needs; export it first")
+    raise NothingToVerifyError(f"the subnet file has no {wanted} (it has: {there}), which the device's runtime needs; profiler export writes one")
 
 
 def _of_batch(batch: int) -> str:

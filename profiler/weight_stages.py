@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from profiler.files import sha256_of
 from profiler.pipeline import digest
 from profiler.run_under_way import Report, Run
-from profiler.shipped import shipped_weights
+from profiler.shipped import weights_and_images
 from profiler.subnet import SubnetRecord, read_subnet, write_subnet
 from supernets.space import Architecture
 from supernets.spaces import space as search_space
@@ -30,22 +30,13 @@ def find_weights(run: Run) -> None:
     """
     _refuse_space_of_another_kind(run)
     machine(run)
-    settings, shipped = run.settings, shipped_weights(run.space.name)
-    trained_here = settings.train or not run.system.trains or (settings.system != "ofa" and settings.weights is None)
-    if settings.weights is None and not trained_here and shipped is None:
-        raise ValueError(
-            f"no weights come with space {run.space.name!r}; give some (--weights FILE --images DATA) or train them (--train --images DATA)"
-        )
-    own = shipped[1] if shipped is not None and settings.weights is None and not settings.train else ""
-    run.images = settings.images or own or settings.size.images
-    if not run.images:
-        raise ValueError("a run with weights of your own, or one that trains them, needs the images to judge subnets on; give them with --images")
-    if trained_here and run.system.trains:
-        _refuse_recipe_of_another_kind(run)
-    if not trained_here:
-        run.weights = settings.weights or shipped[0]  # type: ignore[index]
-        run.weights_from = "weights that come with the package" if settings.weights is None else f"weights given: {run.weights}"
+    weights, run.images = weights_and_images(run.settings, run.space.name)
+    if weights is not None:
+        run.weights = weights
+        run.weights_from = "weights that come with the package" if run.settings.weights is None else f"weights given: {weights}"
         _refuse_weights_of_another_space(run)
+    elif run.system.trains:
+        _refuse_recipe_of_another_kind(run)
     _refuse_images_of_another_kind(run)
 
 

@@ -142,6 +142,21 @@ def search(
     )  # fmt: skip
 
 
+def refuse_unreachable(space: SearchSpace, latency: Estimate, max_latency_ms: float, objective: str = "budget", seed: int = 0) -> None:
+    """Do nothing where some network of the space keeps the budget: what `search` refuses, for whom accuracies take hours to come by.
+
+    Raises:
+        BudgetError: no network keeps the budget; it says which budget one would keep.
+        UnknownObjectiveError: no objective has that name.
+        ValueError: a budget out of range.
+    """
+    aim = objective_of(objective, max_latency_ms, 0.0)
+    lowest = lowest_latency(space, latency, np.random.default_rng(seed))
+    lowest_ms = float(latency(lowest)[0])
+    if not aim.feasible(np.array([lowest_ms]))[0]:
+        raise BudgetError(space.name, max_latency_ms, lowest_ms, space.decode(lowest)[0])
+
+
 def _generations(
     strategy: Strategy,
     scoreboard: Scoreboard,

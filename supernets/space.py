@@ -7,6 +7,7 @@ of shape (n_architectures, n_choices): positions in each choice's `values`, -1 w
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from supernets.blocks import BlockSpec
 Value: TypeAlias = int | float | str
 Population: TypeAlias = np.ndarray[Any, np.dtype[np.int8]]
 OFF = -1  # code of a choice that others switch off
+MOST_SHOWN = 200  # characters of what is no architecture
 DRAWN_AT_ONCE = 1024  # whatever number of architectures is wanted, so that more of them begin with the same ones
 
 
@@ -100,8 +102,9 @@ class Architecture:
             ArchitectureError: the mapping has other keys than `space` and `values`.
         """
         if not isinstance(data, Mapping) or set(data) != {"space", "values"} or not isinstance(data["values"], Mapping):
-            found = sorted(data) if isinstance(data, Mapping) else type(data).__name__
-            raise ArchitectureError(f"an architecture is a mapping of 'space' and 'values', but this one holds {found}")
+            found = json.dumps(data, default=str)
+            shown = found if len(found) <= MOST_SHOWN else f"{found[:MOST_SHOWN]}…"
+            raise ArchitectureError(f"an architecture is {{'space': NAME, 'values': {{CHOICE: VALUE, …}}}}, but this one is {shown}")
         return cls(str(data["space"]), data["values"])
 
 

@@ -55,6 +55,12 @@ def test_a_number_that_is_none_or_out_of_range_is_told_with_its_value(
         (["fit", "accuracy", "--samples", "a.db", "--models", ",", "--out", "p"], "names none; expected some of mlp, ridge"),
         (["verify", "--subnet", "s.json", "--table", "a.lut", "--latency", "p"], "were both given to predict from"),
         ([*RUN, "--runtimes", "onnxruntime,litert,onnxruntime"], "names onnxruntime twice"),
+        ([*RUN, "--recipe", "small", "--weights", "w"], "as weights are given; give --train in place of --weights, or leave --recipe out"),
+        ([*RUN, "--recipe", "small"], "as weights come with the package; add --train, or leave --recipe out"),
+        ([*RUN, "--system", "mnasnet", "--space", "mnasnet"], "system 'mnasnet' trains networks of space 'mnasnet', and no images come with"),
+        ([*RUN, "--weights", "w", "--space", "ofa-resnet50-tiny"], "weights w are judged on images, and no images come with"),
+        ([*RUN, "--space", "ofa-resnet50-tiny"], "no weights come with space 'ofa-resnet50-tiny'"),
+        (["train", "--space", TINY, "--out", "/proc/t"], "--out /proc/t cannot be written: nothing can be made in /proc"),
     ],
 )
 def test_an_option_that_no_file_makes_right_is_refused(
@@ -133,3 +139,38 @@ def test_names_of_rows_stay_whole_where_a_table_is_squeezed(capsys: pytest.Captu
 
     print_table("Much", ("name", *[f"column {i}" for i in range(20)]), [("gradient_boosting", *["1234567"] * 20)])
     assert "gradient_boosting" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["verify", "--subnet", "exported"], "exported is a folder; expected a JSON file, such as exported/subnet.json"),
+        (["sample", "--weights", "exported", "--out", "a.db"], "exported is a folder; expected a .safetensors file of `profiler train`"),
+        (
+            ["verify", "--subnet", "half.json"],
+            """half.json is damaged: an architecture is {'space': NAME, 'values': {CHOICE: VALUE, …}}, but this one is {"space": "x"}""",
+        ),
+        (["verify", "--subnet", "null.json"], "null.json is not a subnet file: it holds no JSON object"),
+    ],
+)
+def test_a_file_of_another_kind_is_told_by_what_it_is(
+    arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("exported").mkdir()
+    Path("exported/subnet.json").write_text("{}")
+    Path("half.json").write_text('{"space": "x"}')
+    Path("null.json").write_text("null")
+    assert run(arguments) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_progress_that_is_read_from_a_file_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from profiler.cli import output
+
+    now_s = 0.0
+    monkeypatch.setattr(output, "monotonic", lambda: now_s)
+    with output.progress_bar("[1/9] collect") as report:
+        for now_s in (1.0, 59.0, 61.0, 62.0, 125.0):
+            report(int(now_s), 500, "round 1")
+    assert capsys.readouterr().err == "[1/9] collect: 61 of 500, round 1\n[1/9] collect: 125 of 500, round 1\n"

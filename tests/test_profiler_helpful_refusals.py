@@ -49,7 +49,7 @@ def test_export_refuses_images_of_another_kind_in_one_sentence(colour: str, tmp_
     ("bignas", {"space": "bignas-tiny:resolutions=20/24,classes=4"}, "--space bignas-tiny:resolutions=20/24,image_channels=3,classes=2"),
     ("ofa", {"train": True}, f"--space {TINY}:image_channels=3,classes=2"),
     ("ofa", {}, f"--space {TINY}:image_channels=3,classes=2 and --train, as no weights come for that"),
-    ("bignas", {"images": None, "space": "bignas-tiny:image_channels=3"}, "needs the images to judge subnets on; give them with --images"),
+    ("bignas", {"images": None, "space": "bignas-tiny:image_channels=3"}, "give a folder of images or an .npz file with --images"),
 ])  # fmt: skip
 def test_a_run_names_the_space_for_images_of_another_kind(colour: str, tmp_path: Path, system: str, more: dict[str, Any], said: str) -> None:
     pytest.importorskip("torch")
@@ -59,6 +59,19 @@ def test_a_run_names_the_space_for_images_of_another_kind(colour: str, tmp_path:
     with pytest.raises(ValueError) as caught:
         run(settings, SimpleNamespace())  # type: ignore[arg-type]
     assert str(caught.value).endswith(said)
+
+
+@pytest.mark.torch
+def test_a_budget_that_no_network_keeps_is_told_after_the_measuring_and_before_anything_is_sampled(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from profiler.cli.run import Terminal
+    from profiler.stages import run
+    from search.objectives import BudgetError
+
+    settings = RunSettings(None, tmp_path / "run", device="simulated", preset="tiny", max_latency_ms=1e-6)
+    with pytest.raises(BudgetError, match="keeps a latency budget of 1e-06 ms: the lowest reachable latency is"):
+        run(settings, Terminal())
+    assert not (tmp_path / "run" / "accuracies.db").exists()
 
 
 @pytest.mark.torch

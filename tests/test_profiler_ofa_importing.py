@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from predictors import accuracy
+from profiler.files import FileKindError
 from profiler.ofa_importing import import_ofa
 from profiler.subnet import read_subnet
 from supernets import spaces
@@ -53,8 +54,16 @@ def test_a_description_becomes_a_subnet_file(tmp_path):
 def test_what_is_none_of_these_is_refused_and_nothing_written(tmp_path):
     (tmp_path / "text").write_text("nothing")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other")
-    for file, message in (("text", "cannot be read as plain tensors"), ("other", "is no supernet of Once-for-All")):
-        with pytest.raises(CheckpointError, match=message):
+    (tmp_path / "empty").touch()
+    (tmp_path / "net.config").write_text("{")
+    (tmp_path / "own.safetensors").touch()
+    (tmp_path / "folder").mkdir()
+    for file, kind, message in (
+        ("text", CheckpointError, "cannot be read as plain tensors"), ("other", CheckpointError, "is no supernet of Once-for-All"),
+        ("empty", CheckpointError, r"\(it is empty, or cut off\)"), ("net.config", ValueError, "is not a JSON file .* Once-for-All's authors"),
+        ("own.safetensors", ValueError, "need no import"), ("folder", FileKindError, "folder is a folder; expected a file"),
+    ):  # fmt: skip
+        with pytest.raises(kind, match=message):
             import_ofa(tmp_path / file, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         import_ofa(tmp_path / "absent", tmp_path / "out")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from search.driver import HistoryPoint, SearchResult, search
+from search.driver import HistoryPoint, SearchResult, refuse_unreachable, search
 from search.objectives import BudgetError, Candidate, ConstrainedMaximum
 from search.pareto import non_dominated
 from search.scoring import EstimateError, Scoreboard, row_keys
@@ -162,6 +162,15 @@ def test_an_impossible_budget_is_refused_with_the_budget_that_works(strategy: st
     assert LATENCY(SMALL.encode([caught.value.architecture]))[0] == caught.value.lowest_latency_ms
     advised = float(str(caught.value).split("raise the budget to ")[1].split()[0])
     assert search(SMALL, accuracy, LATENCY, advised, strategy, QUICK).lowest_latency_ms == caught.value.lowest_latency_ms
+
+
+def test_an_impossible_budget_can_be_told_before_there_are_accuracies() -> None:
+    lowest_ms = float(LATENCY(EVERY_SMALL).min())
+    with pytest.raises(BudgetError) as caught:
+        refuse_unreachable(SMALL, LATENCY, lowest_ms * 0.999)
+    assert caught.value.lowest_latency_ms == pytest.approx(lowest_ms, abs=1e-12)
+    refuse_unreachable(SMALL, LATENCY, lowest_ms * 1.001)
+    refuse_unreachable(SMALL, LATENCY, lowest_ms * 0.5, "soft-product")  # a target, which may be missed
 
 
 def test_a_margin_that_makes_the_budget_impossible_is_named() -> None:

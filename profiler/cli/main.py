@@ -24,7 +24,7 @@ EXTRAS = {
     "torch": "train", "safetensors": "train", "PIL": "train", "onnx": "onnx", "onnxruntime": "onnx", "ai_edge_litert": "litert",
     "sklearn": "predict", "xgboost": "xgboost", "matplotlib": "report", "jinja2": "report",
 }  # fmt: skip
-STOPPED_TEXT = "stopped; collect, train, sample and run go on where they were when they are started again"
+STOPPED_TEXT = "stopped; collect, train, finetune, sample and run go on where they were when they are started again"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # of the same effect, so that workers and temporary files go with a program that is ended
 AGAIN_S = 0.01
 

@@ -46,9 +46,11 @@ def refuse_mismatched_run(settings: RunSettings) -> None:
 
     Raises:
         BadOptionError: the space is not for the system, or the recipe not for the space.
-        UnknownRecipeError, ValueError: there is no such recipe, resolution or training device, or the space is too large for the strategy.
+        UnknownRecipeError, ValueError: there is no such recipe, resolution or training device, the space is too large for the strategy, or
+            there are no weights or images.
     """
     from profiler.collecting import space_to_measure
+    from profiler.shipped import weights_and_images
     from search.strategies.exhaustive import refuse_large
     from supernets.networks.branches import has_branches
     from supernets.spaces import space as search_space
@@ -64,5 +66,6 @@ def refuse_mismatched_run(settings: RunSettings) -> None:
         raise BadOptionError(
             f"system {system.name!r} cannot choose in space {measured.name!r}, which {has} branches ({others}); give another --space or --system"
         )
-    if system.trains and (settings.train or (system.name != "ofa" and settings.weights is None)):
+    weights, _ = weights_and_images(settings, measured.name)
+    if system.trains and weights is None:
         refuse_recipe_of_another_space(recipe(settings.size.recipe), search_space(measured.name))

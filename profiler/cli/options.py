@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -105,8 +106,12 @@ def _refuse_unwritable(path: Path, folder: Path) -> None:
     existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not existing.is_dir():
         raise BadOptionError(f"--out {path} cannot be written: {existing} is a file, not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise BadOptionError(f"--out {path} cannot be written: you may not write into {existing}")
+    try:
+        with TemporaryFile(dir=existing):  # rights alone do not tell: a disk can be mounted for reading
+            pass
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # what a command writes may be there already, to be gone on with
+            raise BadOptionError(f"--out {path} cannot be written: nothing can be made in {existing} ({error.strerror})") from None
 
 
 def predictor_folder(path: Path | None) -> Path | None:

@@ -7,12 +7,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from profiler.cli.streams import put, say
 
 __all__ = ["print_json", "print_table", "progress_bar", "put", "say"]
 
+LINE_EVERY_S = 60.0  # where progress is read from a file
 NAME_WIDTH = 20  # so much of a row's name is kept on one line where a table is squeezed
 
 
@@ -42,7 +44,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar on standard error; yields report(done, total, note)."""
+    """Show a bar on standard error, or a line a minute where that is no terminal; yields report(done, total, note)."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -50,9 +52,13 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times, TextColumn("{task.fields[note]}"))  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None, note="")
+        task, told = progress.add_task(what, total=None, note=""), monotonic()
 
         def report(done: int, total: int, note: str = "") -> None:
+            nonlocal told
             progress.update(task, completed=done, total=total, note=note)
+            if not console.is_terminal and monotonic() - told >= LINE_EVERY_S:
+                told = monotonic()
+                say(f"{what}: {done} of {total}{f', {note}' if note else ''}")
 
         yield report

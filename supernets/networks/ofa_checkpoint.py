@@ -94,7 +94,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zipfile and torch raise many kinds for a file that is none of torch's
-        told = str(error).split("\n", 1)[0]
+        told = str(error).split("\n", 1)[0] or "it is empty, or cut off"
         if isinstance(error, pickle.UnpicklingError):  # torch's own text advises to run what is in the file
             told = "it holds other objects than tensors, which are never loaded here as that can run code; or it is damaged"
         raise CheckpointError(f"file {str(path)!r} cannot be read as plain tensors ({told}); expected a checkpoint that torch wrote") from error

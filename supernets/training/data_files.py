@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,6 +75,8 @@ def read_npz(path: Path) -> tuple[Arrays, tuple[str, ...]]:
     if not path.is_file():
         raise FileNotFoundError(f"file {str(path)!r} was not found; expected an npz file")
     needed, optional = list(IDX_FILES), ["validation_images", "validation_labels", "class_names"]
+    if not zipfile.is_zipfile(path):  # numpy would try it as pickled objects, and advise to load those
+        raise ValueError(f"file {str(path)!r} cannot be read as npz (it is no archive, or is cut off); expected plain arrays {', '.join(needed)}")
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays: Arrays = {key: file[key] for key in file.files}
