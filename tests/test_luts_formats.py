@@ -186,7 +186,7 @@ def test_json_of_another_kind_version_or_shape_is_refused():
     assert "halves_ms has 1 values; expected 2" in refused(networks=[{**network, "halves_ms": [1.0]}])
     assert "networks have different keys" in refused(networks=[network, network])
     assert "has 0 blocks" in refused(networks=[{**network, "blocks": []}])
-    assert "an architecture is a mapping" in refused(networks=[{**network, "architecture": {"values": {}}}])
+    assert "an architecture is {'space': NAME, 'values'" in refused(networks=[{**network, "architecture": {"values": {}}}])
     assert "resolution is [28]" in refused(networks=[{**network, "architecture": {"space": "x", "values": {"resolution": [28]}}}])
 
 

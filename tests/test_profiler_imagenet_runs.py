@@ -86,7 +86,7 @@ def test_a_system_of_imagenets_size_measures_and_trains(system: str, few: str, t
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize(("images", "said"), [
-    (None, "needs the images to judge subnets on; give them with --images"),
+    (None, "and no images come with the space; give a folder of images or an .npz file with --images"),
     ("nowhere/imagenet", "images 'nowhere/imagenet' were not found"),
     ("nowhere/imagenet:side=224,cache=kept", "images 'nowhere/imagenet' were not found"),
     ("fashion-mnist-subset", "takes 3 channels and tells 1000 classes, images 'fashion-mnist-subset' have 1 and 10"),

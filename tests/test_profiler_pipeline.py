@@ -108,7 +108,7 @@ def test_what_a_later_stage_would_refuse_is_refused_before_anything_is_measured(
     colour = f"{SPACE.name}:image_channels=3"
     for settings, said in (
         ({"weights": weights, "images": "fashion-mnist-subset"}, f"are of space '{SPACE.name}', the run is of '{colour}'"),
-        ({"weights": weights}, "needs the images"),
+        ({"weights": weights}, f"weights {weights} are judged on images, and no images come with the space"),
         ({"weights": weights, "train": True}, "give one of --weights and --train"),
         ({}, "no weights come with space"),
     ):

@@ -96,9 +96,9 @@ def test_a_run_takes_the_systems_space_recipe_and_search_unless_told_otherwise(t
     [
         ({"system": "bignas", "space": "repnas-tiny"}, "has branches to choose, which only system 'repnas' does, and the run is of system 'bignas'"),
         ({"system": "repnas", "space": "bignas-tiny"}, "has no branches for a system to choose, and the run is of system 'repnas'"),
-        ({"system": "bignas", "space": "bignas-tiny:classes=5", "images": None}, "needs the images to judge subnets on"),
+        ({"system": "bignas", "space": "bignas-tiny:classes=5", "images": None}, "of space 'bignas-tiny:classes=5', and no images come with"),
         ({"system": "bignas", "space": "bignas-tiny", "recipe": "repnas-small"}, "has no branches to choose, recipe 'repnas-small' trains some"),
-        ({"system": "bignas", "preset": "imagenet", "space": None, "images": None}, "needs the images to judge subnets on"),
+        ({"system": "bignas", "preset": "imagenet", "space": None, "images": None}, "of space 'bignas', and no images come with"),
     ],
 )
 def test_spaces_images_and_recipes_that_do_not_fit_are_refused_before_anything_is_measured(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
