@@ -25,42 +25,49 @@ MOST_SEARCHES = 4  # each with a larger safety margin, until a measured finalist
 MARGIN_STEP = 0.02
 
 
+def fit_latencies(run: Run) -> None:
+    """Fit the latency predictors to the tables; refuse a budget that no network keeps, which the search tells too, but after what can take hours.
+
+    Raises:
+        BudgetError: no network keeps it.
+    """
+    inputs = digest(run.space.name, run.table_digests())
+    if not run.log.finished("collect", inputs, *(run.latency_predictor(runtime) for runtime in run.runtimes)):
+        run.log.begin("collect")
+        for runtime in run.runtimes:
+            fit_latency(run.space, run.table(runtime), run.latency_predictor(runtime))
+        run.log.finish("collect", inputs)
+    asked_ms, own = run.settings.max_latency_ms, run.system
+    if asked_ms is not None and own.strategy and run.settings.latency == "lut":
+        fitted = latency.load(run.latency_predictor(run.runtimes[0]), run.space)
+        refuse_unreachable(run.space, fitted.predict, asked_ms, own.objective, run.settings.seed)
+
+
 def fit(run: Run, report: Report) -> str:
-    """Fit the latency predictors, and accuracy predictors where subnets were sampled."""
-    return _fit_both(run, report) if run.system.accuracy == PREDICTED else _fit_latency(run)
+    """Fit accuracy predictors where subnets were sampled; those of latency are there, and their error is told where there is nothing else to fit."""
+    told = _fit_accuracies(run, report) if run.system.accuracy == PREDICTED else _latency_error(run)
+    _write_facts(run)
+    return told
 
 
-def _fit_both(run: Run, report: Report) -> str:
+def _fit_accuracies(run: Run, report: Report) -> str:
     protocol = None if run.protocol is None else run.protocol.to_dict()
     _, sampled = sampled_accuracies(run.folder / "accuracies.db", run.protocol)
-    inputs = digest(run.space.name, sampled.population.tolist(), sampled.accuracies.tolist(), protocol, run.table_digests(), run.settings.seed)
+    inputs = digest(run.space.name, sampled.population.tolist(), sampled.accuracies.tolist(), protocol, run.settings.seed)
     folder = run.folder / "predictors"
     if not run.log.finished("fit", inputs, folder / SELECTION_FILE):
         run.log.begin("fit")
         fit_accuracy(run.folder / "accuracies.db", folder, run.settings.seed, report, protocol=run.protocol)
-        _fit_latencies(run)
         run.log.finish("fit", inputs)
     run.chosen_accuracy, quality = best_accuracy(folder)
-    _write_facts(run)
     figures = f"RMSE {quality.rmse_points:.2f} points, Kendall {quality.kendall:.2f} on {quality.test_count} subnets held out"
     return f"accuracy predictor {run.chosen_accuracy}, chosen by cross-validation: {figures}"
 
 
-def _fit_latency(run: Run) -> str:
-    inputs = digest(run.space.name, run.table_digests())
-    if not run.log.finished("fit", inputs, *(run.latency_predictor(runtime) for runtime in run.runtimes)):
-        run.log.begin("fit")
-        _fit_latencies(run)
-        run.log.finish("fit", inputs)
-    _write_facts(run)
+def _latency_error(run: Run) -> str:
     fitted = latency.load(run.latency_predictor(run.runtimes[0]), run.space)
     error = "" if fitted.quality is None else f": {fitted.quality.mape_percent:.1f} % off on {fitted.quality.held_out_count} networks held out"
     return f"latency predictor {fitted.name}{error}"
-
-
-def _fit_latencies(run: Run) -> None:
-    for runtime in run.runtimes:
-        fit_latency(run.space, run.table(runtime), run.latency_predictor(runtime))
 
 
 def _write_facts(run: Run) -> None:
@@ -71,21 +78,6 @@ def _write_facts(run: Run) -> None:
         "space": run.space.name, "accuracy": ACCURACY_WORDS[own.accuracy], "objective": own.objective or None, "strategy": own.strategy or None,
         "recipe": settings.size.recipe if own.trains and not run.weights_from else None, "images": run.images, "weights_from": run.weights_from,
     })  # fmt: skip
-
-
-def refuse_unreachable_budget(run: Run) -> None:
-    """Do nothing where some network keeps the budget, by the tables: the search tells it too, but after what can take hours.
-
-    Raises:
-        BudgetError: no network keeps it.
-    """
-    asked_ms, own = run.settings.max_latency_ms, run.system
-    if asked_ms is None or not own.strategy or run.settings.latency != "lut" or "fit" in run.log.digests:
-        return
-    first = run.runtimes[0]
-    fit_latency(run.space, run.table(first), run.latency_predictor(first))
-    fitted = latency.load(run.latency_predictor(first), run.space)
-    refuse_unreachable(run.space, fitted.predict, asked_ms, own.objective, run.settings.seed)
 
 
 @contextmanager
@@ -144,7 +136,7 @@ def search(run: Run, report: Report) -> str:
     own, settings = run.system, run.settings
     trained = sha256_of(run.weights) if own.accuracy == CHILDREN else proxy_recipe(run).to_dict() if own.accuracy == PROXY else None
     inputs = digest(
-        run.log.digests.get("fit"), settings.max_latency_ms, settings.search_settings.to_dict(), settings.seed,
+        run.log.digests["collect"], run.log.digests.get("fit"), settings.max_latency_ms, settings.search_settings.to_dict(), settings.seed,
         *([] if own.accuracy == PREDICTED else [own.name, trained, run.images]),
         *([] if (own.strategy, own.objective) == ("evolution", "budget") else [own.strategy, own.objective]),
         *([] if settings.latency == "lut" else [settings.latency]),
@@ -167,7 +159,7 @@ def search(run: Run, report: Report) -> str:
 def choose(run: Run, report: Report) -> str:
     """Measure the finalists, latency and accuracy, and take the best that keeps the budget; search again if none does."""
     trained = sha256_of(run.weights) if run.system.trains else None
-    inputs = digest(run.log.digests.get("search", run.log.digests.get("fit")), trained)
+    inputs = digest(run.log.digests.get("search", run.log.digests["collect"]), trained)
     if not run.log.finished("choose", inputs, run.subnet_file):
         run.log.begin("choose")
         write_subnet(run.subnet_file, _chosen(run, inputs, report) if run.system.strategy else _learned(run, inputs, report))

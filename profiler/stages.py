@@ -9,7 +9,7 @@ from typing import Any
 
 from device_agents.base import DeviceError
 from predictors.quality import AccuracyQuality
-from profiler.choice_stages import choose, fit, next_finalist, refuse_unreachable_budget, search
+from profiler.choice_stages import choose, fit, fit_latencies, next_finalist, search
 from profiler.collecting import collect_table, space_to_measure
 from profiler.exporting import export_from_files
 from profiler.files import read_json, write_json
@@ -82,7 +82,7 @@ def _collect(run: Run, report: Report) -> str:
             missing = f"{result.summary.pending_visits} visits of {run.table(runtime)} are still to make"
             raise DeviceError(f"{missing}, as the device kept throttling; cool it and run the same command again")
         sentences.append(f"{result.blocks} blocks, {result.networks} networks on {runtime or 'the device'}")
-    refuse_unreachable_budget(run)
+    fit_latencies(run)
     return "; ".join(sentences)
 
 
