@@ -130,8 +130,7 @@ def search(
     looked_up = scoreboard if guide is None else Scoreboard(accuracy, guide)
     lowest = lowest_latency(space, looked_up.latencies_ms, rng)
     lowest_ms = float(scoreboard.latencies_ms(lowest)[0])
-    if not aim.feasible(np.array([lowest_ms]))[0]:
-        raise BudgetError(space.name, max_latency_ms, lowest_ms, space.decode(lowest)[0], safety_margin)
+    _refuse_infeasible(space, lowest, lowest_ms, aim, max_latency_ms, safety_margin)
     start = scoreboard.score(lowest)
     finalists, archive, history = _generations(proposer, scoreboard, aim, settings, start, progress)
     named = _candidates(space, finalists)
@@ -150,11 +149,15 @@ def refuse_unreachable(space: SearchSpace, latency: Estimate, max_latency_ms: fl
         UnknownObjectiveError: no objective has that name.
         ValueError: a budget out of range.
     """
-    aim = objective_of(objective, max_latency_ms, 0.0)
     lowest = lowest_latency(space, latency, np.random.default_rng(seed))
-    lowest_ms = float(latency(lowest)[0])
+    _refuse_infeasible(space, lowest, float(latency(lowest)[0]), objective_of(objective, max_latency_ms), max_latency_ms)
+
+
+def _refuse_infeasible(
+    space: SearchSpace, lowest: Population, lowest_ms: float, aim: Objective, max_latency_ms: float, safety_margin: float = 0.0
+) -> None:
     if not aim.feasible(np.array([lowest_ms]))[0]:
-        raise BudgetError(space.name, max_latency_ms, lowest_ms, space.decode(lowest)[0])
+        raise BudgetError(space.name, max_latency_ms, lowest_ms, space.decode(lowest)[0], safety_margin)
 
 
 def _generations(
