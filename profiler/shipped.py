@@ -46,14 +46,14 @@ def weights_and_images(settings: RunSettings, space_name: str) -> tuple[Path | N
     Raises:
         ValueError: none were given, and none come with the package.
     """
-    system, shipped = settings.what, shipped_weights(space_name) if settings.weights is None and not settings.train else None
-    trained_here = settings.train or not system.trains or (system.name != "ofa" and settings.weights is None)
-    if settings.weights is None and not trained_here and shipped is None:
+    system, weights, own_images = settings.what, settings.weights, ""
+    trained_here = settings.train or not system.trains or (system.name != "ofa" and weights is None)
+    if weights is None and not settings.train:
+        weights, own_images = shipped_weights(space_name) or (None, "")
+    if weights is None and not trained_here:
         raise ValueError(f"no weights come with space {space_name!r}; give some (--weights FILE --images DATA) or train them (--train --images DATA)")
-    images = settings.images or (shipped[1] if shipped is not None else "") or settings.size.images
+    images = settings.images or own_images or settings.size.images
     if not images:
-        needed = (
-            f"system {system.name!r} trains networks of space {space_name!r}" if trained_here else f"weights {settings.weights} are judged on images"
-        )
+        needed = f"system {system.name!r} trains networks of space {space_name!r}" if trained_here else f"weights {weights} are judged on images"
         raise ValueError(f"{needed}, and no images come with the space; give a folder of images or an .npz file with --images")
-    return None if trained_here else settings.weights or shipped[0], images  # type: ignore[index]
+    return None if trained_here else weights, images
