@@ -15,11 +15,14 @@ class FileKindError(ValueError):
     """A file of another kind than the command needs."""
 
 
-def refuse_folder(path: Path, expected: str) -> None:
-    """Do nothing where the path is no folder; raises FileKindError, with what was expected and what is in there of its kind."""
+def refuse_folder(path: Path, expected: str, suffix: str = "") -> None:
+    """Do nothing where the path is no folder; the text names a file in there that ends as the expected one does.
+
+    Raises:
+        FileKindError: it is a folder.
+    """
     if path.is_dir():
-        suffix = ".safetensors" if ".safetensors" in expected else ".json"
-        inside = next(iter(sorted(path.glob(f"*{suffix}"))), None)
+        inside = min(path.glob(f"*{suffix}"), default=None) if suffix else None
         raise FileKindError(f"{path} is a folder; expected {expected}{'' if inside is None else f', such as {inside}'}")
 
 
@@ -30,7 +33,7 @@ def read_json(path: Path) -> Any:
         FileNotFoundError: there is no such file.
         FileKindError: it is not JSON, or a folder.
     """
-    refuse_folder(path, "a JSON file")
+    refuse_folder(path, "a JSON file", ".json")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; expected a JSON file")
     try:

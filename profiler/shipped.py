@@ -34,7 +34,7 @@ def weights_or_shipped(weights: Path | None, space_name: str = "ofa-mobilenetv3-
         if shipped is None:
             raise FileNotFoundError(f"no weights come with the package for space {space_name!r}; give some with --weights FILE")
         weights = shipped[0]
-    refuse_folder(weights, "a .safetensors file of `profiler train`")
+    refuse_folder(weights, "a .safetensors file of `profiler train`", ".safetensors")
     if not weights.is_file():
         raise FileNotFoundError(f"there is no weights file {weights}; expected a .safetensors file of `profiler train`")
     return weights
