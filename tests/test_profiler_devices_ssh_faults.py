@@ -61,12 +61,12 @@ STEPPING_CLOCK = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <time.h>
-int clock_gettime(clockid_t clock, struct timespec *now) { /* jumps 30 years to and fro five times a second */
+int clock_gettime(clockid_t clock, struct timespec *now) { /* jumps 30 years to and fro 500 times a second: visits take longer */
     int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
     int result = real(clock, now);
     struct timespec since_boot;
     real(CLOCK_MONOTONIC, &since_boot);
-    if (clock == CLOCK_REALTIME && since_boot.tv_nsec / 100000000 % 2) now->tv_sec -= 1000000000;
+    if (clock == CLOCK_REALTIME && since_boot.tv_nsec / 1000000 % 2) now->tv_sec -= 1000000000;
     return result;
 }
 """
